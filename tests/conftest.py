@@ -1,0 +1,29 @@
+"""Every test runs away from the person's own files: HOME, project and caches are temporary."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+#: Kept from the outside: what finds programs, certificates and package caches.
+KEEP = (
+    "PATH", "LANG", "LC_ALL", "TZ", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE",
+    "CURL_CA_BUNDLE", "CI", "PIP_CERT", "PYTEST_CURRENT_TEST", "PYTEST_XDIST_WORKER", "COVERAGE_FILE",
+    "WORLDFLUX_TEST_UV_CACHE",
+)  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A HOME of its own and no inherited variable that could change a result; returns that HOME."""
+    for name in list(os.environ):
+        if name not in KEEP and not name.startswith(("WORLDFLUX_TEST_", "PYTEST_", "COV_")):
+            monkeypatch.delenv(name)
+    home = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("WORLDFLUX_HOME", str(home / ".worldflux"))
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+    return home

@@ -1,0 +1,161 @@
+"""Faults in the words of the person who wrote the configuration: which file or override, which key."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from worldflux.config.nearest import did_you_mean
+from worldflux.config.project import Project
+from worldflux.config.recipes import RECIPE_GROUP, all_recipes, group_names, group_options, locate_recipe
+from worldflux.config.resolve import unresolvable
+from worldflux.config.sources import recipe_label
+from worldflux.config.yaml_file import read_yaml
+from worldflux.errors import Fault
+
+
+class Origin:
+    """Tells where a value of one composed configuration was written."""
+
+    def __init__(self, project: Project, overrides: Sequence[str], config: DictConfig) -> None:
+        self.project = project
+        self.overrides = overrides
+        self.config = config
+        self._recipe: tuple[str, Any] | None = None
+
+    def where(self, path: Sequence[str]) -> str:
+        """The override or `file:key` that set the value at `path`."""
+        key = ".".join(path)
+        for override in reversed(self.overrides):
+            name = override.split("=", 1)[0].lstrip("+~")
+            if name and (key == name or key.startswith(name + ".") or name.startswith(key + ".")):
+                return override
+        label, content = self._recipe_content()
+        node = content
+        for part in path:
+            if isinstance(node, dict) and part in node:
+                node = node[part]
+            elif isinstance(node, list) and part.isdigit() and int(part) < len(node):
+                node = node[int(part)]
+            else:
+                break
+        if label and isinstance(content, dict) and path and path[0] in content:
+            return f"{label}:{key}"
+        if label and path and path[0] not in ("runtime", "cost_guard"):
+            return f"{label}:{key}"
+        return key
+
+    def fault(self, error: Mapping[str, Any]) -> Fault:
+        """One fault from one pydantic error."""
+        path = [str(part) for part in error["loc"] if part not in ("str", "tuple[str, ...]", "float", "int")]
+        message = str(error["msg"])
+        if error["type"] == "extra_forbidden":
+            return Fault(self.where(path), "unknown key", did_you_mean(path[-1], _known_keys(path[:-1])))
+        if error["type"] == "value_error":
+            message = message.removeprefix("Value error, ")
+        else:
+            message = _plain_words(error, message)
+        return Fault(self.where(path) if path else self._recipe_content()[0] or "configuration", message)
+
+    def no_recipe(self) -> Fault:
+        known = all_recipes(self.project)
+        shown = ", ".join(known[:12]) or "none; `worldflux init` writes one"
+        return Fault("recipe", "no recipe is chosen", f"add +recipe=NAME; recipes: {shown}")
+
+    def choices(self) -> dict[str, str]:
+        """Chosen option of each config group, as far as the result tells."""
+        chosen = {RECIPE_GROUP: str(OmegaConf.select(self.config, RECIPE_GROUP))}
+        runtime = OmegaConf.select(self.config, "runtime.name")
+        return {**chosen, "runtime": str(runtime)} if runtime else chosen
+
+    def _recipe_content(self) -> tuple[str, Any]:
+        if self._recipe is None:
+            name = OmegaConf.select(self.config, RECIPE_GROUP, throw_on_missing=False)
+            found = locate_recipe(self.project, name) if isinstance(name, str) else None
+            self._recipe = ("", None)
+            if found is not None:
+                label = recipe_label(*found)
+                self._recipe = (label, read_yaml(found[0], label)[0])
+        return self._recipe
+
+
+def override_fault(text: str, error: Exception, project: Project, config: DictConfig | None = None) -> Fault:
+    """The fault of one override that Hydra can not parse or apply."""
+    key, sign, value = text.partition("=")
+    name = key.lstrip("+~").split("@")[0]
+    groups = group_names(project)
+    if not sign and not text.startswith("~"):
+        hint = f"write +recipe={text}" if text in all_recipes(project) else "write KEY=VALUE"
+        return Fault(text, "is not an override", hint)
+    if name in groups and sign:
+        options = group_options(project, name)
+        if value not in options:
+            return Fault(text, f"there is no {name} `{value}`", did_you_mean(value, options))
+    if config is not None:
+        parent, _, last = name.rpartition(".")
+        node = OmegaConf.select(config, parent) if parent else config
+        known = [str(k) for k in node] if isinstance(node, DictConfig) else []
+        if last not in known:
+            known = [k for k in known if k != "hydra"] + (groups if not parent else [])
+            hint = did_you_mean(last, known)
+            return Fault(text, f"there is no key `{name}`", hint)
+    top = [*groups, *_known_keys([])]
+    if "." not in name and name not in top and config is None:
+        close = did_you_mean(name, top)
+        return Fault(text, f"there is no config group or key `{name}`", close)
+    message = _first_line(error)
+    hint = "quote a value that holds , = { } [ ] or spaces: key='value'" if config is None else ""
+    return Fault(text, f"is not a valid override: {message}" if config is None else message, hint)
+
+
+def _first_line(error: Exception) -> str:
+    """What an error of Hydra says, without its own advice, which speaks of other commands."""
+    for source in (error.__cause__, error):
+        lines = [line.strip() for line in str(source or "").splitlines() if line.strip() not in ("", "None")]
+        if lines:
+            return lines[0]
+    return type(error).__name__
+
+
+def unresolved_faults(config: DictConfig, origin: Origin) -> list[Fault]:
+    """Missing values and interpolations that lead nowhere."""
+    return [Fault(origin.where(path), problem) for path, problem in unresolvable(config)]
+
+
+def spec_faults(config: DictConfig, origin: Origin) -> list[Fault]:
+    """Faults of type and range, for a configuration that already has others."""
+    from worldflux.config.compose import check_spec
+    from worldflux.config.resolve import resolved
+
+    faults: list[Fault] = []
+    if not any(True for _ in unresolvable(config)):
+        check_spec(resolved(config), origin, faults)
+    return faults
+
+
+def _known_keys(path: Sequence[str]) -> list[str]:
+    """Keys that may stand at a path of the configuration."""
+    import typing
+
+    from pydantic import BaseModel
+
+    from worldflux.config.spec import RunSpec
+
+    model: Any = RunSpec
+    for part in path:
+        field = model.model_fields.get(part) if isinstance(model, type) and issubclass(model, BaseModel) else None
+        candidates = [field.annotation] if field is not None else []
+        for inner in [*candidates, *(a for c in candidates for a in typing.get_args(c))]:
+            if isinstance(inner, type) and issubclass(inner, BaseModel):
+                model = inner
+    return [f.alias or name for name, f in model.model_fields.items()]
+
+
+def _plain_words(error: Mapping[str, Any], message: str) -> str:
+    """pydantic's message with the value that was given, shortened."""
+    given = error.get("input")
+    shown = "" if isinstance(given, dict | list) else f" (given: {str(given)[:60]!r})"
+    words = message[:1].lower() + message[1:]
+    return words.replace("input should be", "must be").replace("input should", "must") + shown

@@ -1,0 +1,71 @@
+"""Values of a configuration: resolved for the run, and a view of them that is safe to store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+ENVIRONMENT_RESOLVER = "oc.env"
+
+
+def resolved(config: DictConfig) -> dict[str, Any]:
+    """All values, interpolations resolved, without Hydra's own node."""
+    values: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True, enum_to_str=True)
+    values.pop("hydra", None)
+    return dict(values)
+
+
+def public_view(config: DictConfig, values: dict[str, Any]) -> dict[str, Any]:
+    """The resolved values with everything that was read from the environment left unread.
+
+    A value such as `${oc.env:TOKEN}` is resolved to its own text, also where another key takes it
+    over, so that no variable's value reaches the record.
+    """
+    if not _reads_environment(config):
+        return values
+    OmegaConf.register_new_resolver(ENVIRONMENT_RESOLVER, _unread, replace=True)
+    try:
+        return resolved(config)
+    finally:
+        from omegaconf.resolvers import oc
+
+        OmegaConf.register_new_resolver(ENVIRONMENT_RESOLVER, oc.env, replace=True)
+
+
+def _unread(name: str, default: Any = None) -> str:
+    return f"${{{ENVIRONMENT_RESOLVER}:{name}}}"
+
+
+def _reads_environment(config: DictConfig) -> bool:
+    return any(f"{ENVIRONMENT_RESOLVER}:" in text for _, text in raw_texts(config))
+
+
+def raw_texts(node: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Path and unresolved text of every text in a configuration."""
+    raw: Any = OmegaConf.to_container(node, resolve=False) if OmegaConf.is_config(node) else node
+    if isinstance(raw, dict):
+        for key, value in raw.items():
+            if path or key != "hydra":
+                yield from raw_texts(value, (*path, str(key)))
+    elif isinstance(raw, list):
+        for index, value in enumerate(raw):
+            yield from raw_texts(value, (*path, str(index)))
+    elif isinstance(raw, str):
+        yield path, raw
+
+
+def unresolvable(config: DictConfig) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Path of each value that can not be resolved, and why."""
+    for path, text in raw_texts(config):
+        if text == "???":
+            yield path, "is missing"
+        elif "${" in text:
+            node: Any = config
+            try:
+                for key in path:
+                    node = node[int(key)] if isinstance(node, ListConfig) else node[key]
+            except (OmegaConfBaseException, ValueError, TypeError) as error:
+                yield path, f"can not be resolved: {str(error).splitlines()[0]}"

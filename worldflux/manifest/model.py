@@ -7,38 +7,41 @@ needs no conversion and reading needs no second model. It checks nothing: `io.wr
 from __future__ import annotations
 
 import os
+import re
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any
 
 from .. import __version__
 from .numbers import json_number, portable, wilson
-from .parts import (
-    Adapter,
-    Artifact,
-    Config,
-    Cost,
-    Determinism,
-    Environment,
-    Error,
-    Git,
-    Hardware,
-    Input,
-    Log,
-    Metric,
-    Owner,
-    Producer,
-    Recipe,
-    Run,
-    Secret,
-    Series,
-    Stage,
-    StageStatus,
-    Status,
-)
+
+if TYPE_CHECKING:  # annotations only: creating these classes takes as long as all the rest here
+    from .parts import (
+        Adapter,
+        Artifact,
+        Config,
+        Cost,
+        Determinism,
+        Environment,
+        Error,
+        Git,
+        Hardware,
+        Input,
+        Log,
+        Metric,
+        Owner,
+        Producer,
+        Recipe,
+        Run,
+        Secret,
+        Series,
+        Stage,
+        StageStatus,
+        Status,
+    )
 
 __all__ = [
     "FINAL_STATUSES",
@@ -46,6 +49,7 @@ __all__ = [
     "SCHEMA_VERSION",
     "STATUSES",
     "Manifest",
+    "is_run_id",
     "json_number",
     "new_run_id",
     "portable",
@@ -60,7 +64,9 @@ SCHEMA = "https://worldflux.dev/schemas/run-manifest/v1"
 #: Version that this code writes.
 SCHEMA_VERSION = "1.0"
 
-STATUSES: tuple[Status, ...] = get_args(Status)
+STATUSES: tuple[Status, ...] = (
+    "queued", "running", "succeeded", "failed", "timeout", "cancelled", "refused", "interrupted",
+)  # fmt: skip
 
 #: Statuses that never change again.
 FINAL_STATUSES: frozenset[Status] = frozenset(STATUSES) - {"queued", "running"}
@@ -303,6 +309,14 @@ def utc_now() -> str:
     """Now as `YYYY-MM-DDTHH:MM:SS.mmm+00:00`, which every date parser and schema here takes."""
     seconds, milliseconds = divmod(time.time_ns() // 1_000_000, 1000)
     return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{milliseconds:03d}+00:00"
+
+
+_RUN_ID = r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
+
+
+def is_run_id(value: object) -> bool:
+    """Whether a value has the form of `new_run_id`, and so is safe as a folder's name."""
+    return isinstance(value, str) and re.fullmatch(_RUN_ID, value) is not None
 
 
 _last_id = 0

@@ -16,11 +16,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from ..errors import Fault, WorldFluxError
-from .model import SCHEMA, SCHEMA_VERSION, STATUSES, Manifest, is_run_id
-from .numbers import UNSAFE
-from .storage import sweep, write_bytes_atomic
-from .validator import prepare, unportable, validate
+from worldflux.errors import Fault, WorldFluxError
+from worldflux.manifest.model import SCHEMA, SCHEMA_VERSION, STATUSES, Manifest, is_run_id
+from worldflux.manifest.numbers import UNSAFE
+from worldflux.manifest.storage import sweep, write_bytes_atomic
+from worldflux.manifest.validator import prepare, unportable, validate
 
 __all__ = [
     "MAX_BYTES",

@@ -15,11 +15,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
-from .. import __version__
-from .numbers import json_number, portable, wilson
+from worldflux import __version__
+from worldflux.manifest.numbers import json_number, portable, wilson
 
 if TYPE_CHECKING:  # annotations only: creating these classes takes as long as all the rest here
-    from .parts import (
+    from worldflux.manifest.parts import (
         Adapter,
         Artifact,
         Config,

@@ -12,7 +12,7 @@ import os
 import time
 from pathlib import Path
 
-from ..errors import WorldFluxError
+from worldflux.errors import WorldFluxError
 
 _TEMPORARY = ".worldflux-", ".tmp"
 _STALE_SECONDS = 3600

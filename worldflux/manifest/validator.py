@@ -14,8 +14,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from ..errors import Fault
-from .numbers import UNSAFE
+from worldflux.errors import Fault
+from worldflux.manifest.numbers import UNSAFE
 
 if TYPE_CHECKING:
     from jsonschema import Draft202012Validator, ValidationError

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ..manifest.parts import Accelerator, Cpu, Hardware, Owner
+    from worldflux.manifest.parts import Accelerator, Cpu, Hardware, Owner
 
 #: Seconds that the driver's program may take.
 TIME_LIMIT = 20.0

@@ -6,7 +6,7 @@ import os
 import re
 from typing import NamedTuple
 
-from .source import readable
+from worldflux.run.source import readable
 
 
 class Change(NamedTuple):

@@ -13,13 +13,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .distributions import interpreter, packages
-from .machine import hardware, owner, owner_alive
-from .repository import git_state
-from .source import source_digest
+from worldflux.run.distributions import interpreter, packages
+from worldflux.run.machine import hardware, owner, owner_alive
+from worldflux.run.repository import git_state
+from worldflux.run.source import source_digest
 
 if TYPE_CHECKING:
-    from ..manifest.parts import Environment, Lock
+    from worldflux.manifest.parts import Environment, Lock
 
 __all__ = [
     "environment_info",

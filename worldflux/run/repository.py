@@ -16,12 +16,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..manifest.storage import write_bytes_atomic
-from .porcelain import Change, Status, clean_remote, parse_settings, parse_status, reason
-from .source import digest_file, readable
+from worldflux.manifest.storage import write_bytes_atomic
+from worldflux.run.porcelain import Change, Status, clean_remote, parse_settings, parse_status, reason
+from worldflux.run.source import digest_file, readable
 
 if TYPE_CHECKING:
-    from ..manifest.parts import Diff, Git, Submodule, Untracked
+    from worldflux.manifest.parts import Diff, Git, Submodule, Untracked
 
 #: Where the changes of tracked files are saved, in the run's folder.
 DIFF_NAME = "source.diff"

@@ -8,7 +8,6 @@ its result; a test compares both over many trees.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,35 +31,9 @@ from worldflux.config.sources import ProjectSource, RecipeSource, add_project_pa
 from worldflux.errors import ConfigError, Fault
 
 if TYPE_CHECKING:
-    from worldflux.config.spec import RunSpec
+    from worldflux.config.spec import RunRequest, RunSpec
 
 PRIMARY = "worldflux"
-
-
-@dataclass(frozen=True)
-class Composed:
-    """One run, ready to be carried out.
-
-    Attributes:
-        spec: what was asked, typed and resolved; may hold values taken from the environment.
-        overrides: what was typed, word by word.
-        config: the unresolved configuration, as it is stored.
-        parameters: the resolved configuration for the record; values that come from the
-            environment stay as `${oc.env:NAME}`.
-        choices: chosen option of each config group.
-        recipe_file: file of the recipe.
-        source_dir: folder with the recipe's code.
-        lock: text of the requirements file; empty when the recipe needs no environment.
-    """
-
-    spec: RunSpec
-    overrides: tuple[str, ...]
-    config: dict[str, Any]
-    parameters: dict[str, Any]
-    recipe_file: Path
-    source_dir: Path
-    lock: str = ""
-    choices: dict[str, str] = field(default_factory=dict)
 
 
 class Composer:
@@ -78,7 +51,7 @@ class Composer:
         self._loader = ConfigLoaderImpl(path)
         self._parser = OverridesParser.create()
 
-    def compose(self, overrides: Sequence[str], job: str = "") -> Composed:
+    def compose(self, overrides: Sequence[str], job: str = "") -> RunRequest:
         """The run that these overrides describe.
 
         Args:
@@ -96,7 +69,7 @@ class Composer:
             raise ConfigError([Fault(f.where, f.problem, f.hint, job) for f in faults])
         return composed
 
-    def finish(self, config: DictConfig, overrides: Sequence[str]) -> Composed:
+    def finish(self, config: DictConfig, overrides: Sequence[str]) -> RunRequest:
         """Like `compose`, from a configuration that Hydra composed itself.
 
         Raises:
@@ -147,7 +120,11 @@ class Composer:
         # One repository a composition: Hydra merges into the configs that it caches.
         repository = CachingConfigRepository(self._loader.repository)
         defaults = create_defaults_list(
-            repo=repository, config_name=PRIMARY, overrides_list=parsed, prepend_hydra=False, skip_missing=False
+            repo=repository,
+            config_name=PRIMARY,
+            overrides_list=parsed,
+            prepend_hydra=False,
+            skip_missing=False,
         )
         config = self._loader._compose_config_from_defaults_list(defaults=defaults.defaults, repo=repository)
         return config, defaults.config_overrides
@@ -160,7 +137,9 @@ class Composer:
             return True
         return False
 
-    def _finish(self, config: DictConfig, overrides: tuple[str, ...], faults: list[Fault]) -> Composed | None:
+    def _finish(
+        self, config: DictConfig, overrides: tuple[str, ...], faults: list[Fault]
+    ) -> RunRequest | None:
         origin = Origin(self.project, overrides, config)
         name = OmegaConf.select(config, RECIPE_GROUP)
         found = locate_recipe(self.project, name) if isinstance(name, str) else None
@@ -179,9 +158,13 @@ class Composer:
         file, folder = found
         source_dir = _source_dir(spec, file, folder, self.project, faults)
         lock = _lock_text(spec, file, folder, faults)
+        from worldflux.config.spec import RunRequest
+
         plain: Any = OmegaConf.to_container(config, resolve=False)
         plain.pop("hydra", None)
-        return Composed(spec, overrides, plain, public_view(config, values), file, source_dir, lock, origin.choices())
+        return RunRequest(
+            spec, overrides, plain, public_view(config, values), file, source_dir, lock, origin.choices()
+        )
 
 
 def check_spec(values: dict[str, Any], origin: Origin, faults: list[Fault]) -> RunSpec | None:
@@ -212,7 +195,9 @@ def _source_dir(spec: RunSpec, file: Path, folder: Path, project: Project, fault
     source = (file.parent / spec.source).resolve()
     where = f"{recipe_label(file, folder)}:source"
     if not source.is_dir():
-        faults.append(Fault(where, f"there is no folder {spec.source}", "the path is relative to the recipe's file"))
+        faults.append(
+            Fault(where, f"there is no folder {spec.source}", "the path is relative to the recipe's file")
+        )
     elif not source.is_relative_to(project.root.resolve()) and not source.is_relative_to(own.resolve()):
         faults.append(Fault(where, "the folder lies outside the project"))
     return source
@@ -230,5 +215,7 @@ def _lock_text(spec: RunSpec, file: Path, folder: Path, faults: list[Fault]) -> 
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
-        faults.append(Fault(where, f"there is no readable file {wanted}", "the path is relative to the recipe's file"))
+        faults.append(
+            Fault(where, f"there is no readable file {wanted}", "the path is relative to the recipe's file")
+        )
         return ""

@@ -97,6 +97,9 @@ def override_fault(text: str, error: Exception, project: Project, config: DictCo
         parent, _, last = name.rpartition(".")
         node = OmegaConf.select(config, parent) if parent else config
         known = [str(k) for k in node] if isinstance(node, DictConfig) else []
+        params = OmegaConf.select(config, "params")
+        if not parent and isinstance(params, DictConfig) and last in params:
+            return Fault(text, f"there is no key `{name}`", f"did you mean `params.{last}`?")
         if last not in known:
             known = [k for k in known if k != "hydra"] + (groups if not parent else [])
             hint = did_you_mean(last, known)
@@ -145,7 +148,9 @@ def _known_keys(path: Sequence[str]) -> list[str]:
 
     model: Any = RunSpec
     for part in path:
-        field = model.model_fields.get(part) if isinstance(model, type) and issubclass(model, BaseModel) else None
+        field = (
+            model.model_fields.get(part) if isinstance(model, type) and issubclass(model, BaseModel) else None
+        )
         candidates = [field.annotation] if field is not None else []
         for inner in [*candidates, *(a for c in candidates for a in typing.get_args(c))]:
             if isinstance(inner, type) and issubclass(inner, BaseModel):

@@ -99,8 +99,9 @@ def load_project(start: Path | None = None) -> Project:
 
 
 def _folder_name(root: Path) -> str:
-    cleaned = "".join(c if c.isalnum() or c in "-_." else "-" for c in root.name).strip("-.") or "project"
-    return cleaned[:64]
+    from worldflux.manifest.names import project_name
+
+    return project_name(root.name)
 
 
 def _project_values(data: Any, faults: list[Fault]) -> dict[str, Any]:

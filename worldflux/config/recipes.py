@@ -26,7 +26,10 @@ def find_recipe(folder: Path, name: str) -> Path | None:
     parts = name.split("/")
     if not all(parts) or ".." in parts:
         return None
-    for file in (*(folder / (name + suffix) for suffix in _SUFFIXES), *(folder / name / f for f in RECIPE_FILES)):
+    for file in (
+        *(folder / (name + suffix) for suffix in _SUFFIXES),
+        *(folder / name / f for f in RECIPE_FILES),
+    ):
         if parts[-1] != "recipe" and file.is_file():
             return file
     return None
@@ -76,5 +79,7 @@ def group_names(project: Project) -> list[str]:
     names = {RECIPE_GROUP}
     for folder in (project.root / "conf", builtin_dir("conf")):
         if folder.is_dir():
-            names |= {f.name for f in folder.iterdir() if f.is_dir() and not f.name.startswith((".", "__", "hydra"))}
+            names |= {
+                f.name for f in folder.iterdir() if f.is_dir() and not f.name.startswith((".", "__", "hydra"))
+            }
     return sorted(names)

@@ -116,7 +116,9 @@ class RecipeSource(ConfigSource):
         if path == "":
             return [RECIPE_GROUP] if results_filter in (None, ObjectType.GROUP) else []
         prefix = (self._name(path) or "") + "/" if path != RECIPE_GROUP else ""
-        inside = [name.removeprefix(prefix) for name in list_recipes(Path(self.path)) if name.startswith(prefix)]
+        inside = [
+            name.removeprefix(prefix) for name in list_recipes(Path(self.path)) if name.startswith(prefix)
+        ]
         configs = {name for name in inside if "/" not in name}
         groups = {name.split("/")[0] for name in inside if "/" in name}
         if results_filter == ObjectType.CONFIG:

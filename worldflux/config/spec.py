@@ -7,9 +7,21 @@ path is the key to mend. Values arrive resolved; nothing here reads files or the
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
+
+from worldflux.manifest.names import PROJECT_NAME
 
 Task = Literal["generate", "rollout", "eval", "train"]
 
@@ -42,7 +54,10 @@ def _not_bool(value: Any) -> Any:
 
 
 Seconds = Annotated[
-    float, BeforeValidator(parse_seconds), BeforeValidator(_not_bool), Field(gt=0, le=MAX_SECONDS, allow_inf_nan=False)
+    float,
+    BeforeValidator(parse_seconds),
+    BeforeValidator(_not_bool),
+    Field(gt=0, le=MAX_SECONDS, allow_inf_nan=False),
 ]
 Dollars = Annotated[float, BeforeValidator(_not_bool), Field(gt=0, lt=1e9, allow_inf_nan=False, strict=False)]
 
@@ -58,10 +73,15 @@ def _matching(pattern: str, meaning: str) -> AfterValidator:
     return AfterValidator(check)
 
 
-Name = Annotated[str, _matching(r"[A-Za-z0-9][A-Za-z0-9._/@+-]{0,127}", "a name: letters, digits and . _ / @ + -")]
+Name = Annotated[
+    str, _matching(r"[A-Za-z0-9][A-Za-z0-9._/@+-]{0,127}", "a name: letters, digits and . _ / @ + -")
+]
 Variable = Annotated[str, _matching(r"[A-Za-z_][A-Za-z0-9_]{0,127}", "the name of a variable")]
 OptionalVariable = Annotated[
-    str, _matching(r"[A-Za-z_][A-Za-z0-9_]{0,127}\??", "the exact name of a variable, with `?` if it may be missing")
+    str,
+    _matching(
+        r"[A-Za-z_][A-Za-z0-9_]{0,127}\??", "the exact name of a variable, with `?` if it may be missing"
+    ),
 ]
 PythonSpecifier = Annotated[
     str,
@@ -70,9 +90,13 @@ PythonSpecifier = Annotated[
         'a version such as ">=3.10" or "==3.11.*"',
     ),
 ]
-DottedName = Annotated[str, _matching(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", "a class such as package.module.Class")]
-RuntimeName = Annotated[str, _matching(r"[a-z0-9][a-z0-9-]{0,63}", "a runtime's name: lower case letters, digits and -")]
-ProjectName = Annotated[str, _matching(r"\w[\w ./-]{0,63}", "a project's name of at most 64 characters")]
+DottedName = Annotated[
+    str, _matching(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", "a class such as package.module.Class")
+]
+RuntimeName = Annotated[
+    str, _matching(r"[a-z0-9][a-z0-9-]{0,63}", "a runtime's name: lower case letters, digits and -")
+]
+ProjectName = Annotated[str, _matching(PROJECT_NAME, "a project's name: letters, digits and . _ -, at most 64")]
 RunPath = Annotated[str, Field(max_length=1024), AfterValidator(_relative_pattern)]
 
 
@@ -227,3 +251,29 @@ class RunSpec(_Part):
                 "or set env.allow_unpinned: true"
             )
         return self
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """One run, composed and checked, ready to be carried out.
+
+    Attributes:
+        spec: what was asked, typed and resolved; may hold values taken from the environment.
+        overrides: what was typed, word by word.
+        config: the unresolved configuration, as it is stored.
+        parameters: the resolved configuration for the record; values that come from the
+            environment stay as `${oc.env:NAME}`.
+        recipe_file: file of the recipe.
+        source_dir: folder with the recipe's code.
+        lock: text of the requirements file; empty when the recipe needs no environment.
+        choices: chosen option of each config group.
+    """
+
+    spec: RunSpec
+    overrides: tuple[str, ...]
+    config: dict[str, Any]
+    parameters: dict[str, Any]
+    recipe_file: Path
+    source_dir: Path
+    lock: str
+    choices: dict[str, str]

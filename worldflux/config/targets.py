@@ -68,11 +68,15 @@ def load_class(target: str, options: Mapping[str, Any], project: Project) -> typ
     except ModuleNotFoundError as error:
         if error.name and not module_name.startswith(error.name):
             raise
-        raise UsageError(f"runtime._target_: there is no module `{module_name}`", "check the name and the project's folder") from None
+        raise UsageError(
+            f"runtime._target_: there is no module `{module_name}`", "check the name and the project's folder"
+        ) from None
     found = vars(module).get(class_name)
     if found is None:
         known = [name for name, value in vars(module).items() if isinstance(value, type)]
-        raise UsageError(f"runtime._target_: `{module_name}` has no class `{class_name}`", did_you_mean(class_name, known))
+        raise UsageError(
+            f"runtime._target_: `{module_name}` has no class `{class_name}`", did_you_mean(class_name, known)
+        )
     methods = ("doctor", "build_env", "run", "teardown")
     if not isinstance(found, type) or not all(callable(getattr(found, name, None)) for name in methods):
         raise RefusedError(

@@ -41,7 +41,9 @@ def read_yaml(path: Path, label: str) -> tuple[Any, list[Fault]]:
     try:
         size = path.stat().st_size
         if size > MAX_BYTES:
-            return None, [Fault(label, f"is {size:,} bytes; the limit is 1 MiB", "keep data in files of its own")]
+            return None, [
+                Fault(label, f"is {size:,} bytes; the limit is 1 MiB", "keep data in files of its own")
+            ]
         raw = path.read_bytes()
     except OSError as error:
         return None, [Fault(label, f"can not be read: {error.strerror}")]
@@ -78,7 +80,9 @@ def _event_faults(text: str, label: str) -> list[Fault]:
         if isinstance(event, yaml.DocumentStartEvent):
             documents += 1
             if documents > 1:
-                return [Fault(f"{label}:{line}", "holds a second document (`---`)", "keep one document a file")]
+                return [
+                    Fault(f"{label}:{line}", "holds a second document (`---`)", "keep one document a file")
+                ]
         if isinstance(event, yaml.MappingStartEvent | yaml.SequenceStartEvent):
             depth += 1
             if depth > MAX_DEPTH:
@@ -133,10 +137,14 @@ class _Reader:
                 continue
             here = (*path, key)
             plain = self._plain(key_node, key)
-            if not isinstance(plain, str) or key.lower() in _YAML_1_1_BOOL and not key_node.style:
-                self._fault(key_node, here, f"the key `{key}` is not read as a text", f'write "{key}": in quotes')
+            if not isinstance(plain, str) or (key.lower() in _YAML_1_1_BOOL and not key_node.style):
+                self._fault(
+                    key_node, here, f"the key `{key}` is not read as a text", f'write "{key}": in quotes'
+                )
             if key in lines:
-                self._fault(key_node, here, f"the key stands twice, first in line {lines[key]}", "keep one of them")
+                self._fault(
+                    key_node, here, f"the key stands twice, first in line {lines[key]}", "keep one of them"
+                )
                 continue
             lines[key] = key_node.start_mark.line + 1
             result[key] = self.value(value_node, here)
@@ -181,7 +189,11 @@ class _Reader:
         if _INT.match(text) and len(text) < 4000:
             return int(text, 0) if text[:2] in ("0x", "0o") else int(text)
         if _FLOAT.match(text):
-            return float(text.replace(".inf", "inf").replace(".nan", "nan")) if text[-1] in "fnFN" else float(text)
+            return (
+                float(text.replace(".inf", "inf").replace(".nan", "nan"))
+                if text[-1] in "fnFN"
+                else float(text)
+            )
         return text
 
     def _check_variables(self, node: yaml.Node, path: tuple[str, ...], value: str) -> None:

@@ -86,7 +86,9 @@ class RuntimeResult:
             shares the file system may leave it empty.
         cost_estimate_usd: estimated cost in US dollars; None when it is not known or free.
         metadata: JSON-serialisable facts; each becomes a leaf under `manifest.runtime`. The key
-            `outcome` is one of `OUTCOMES` and defaults to what `exit_code` says.
+            `outcome` is one of `OUTCOMES` and defaults to what `exit_code` says; the key
+            `variables` holds variables of the command that are safe to record, and goes to
+            `manifest.environment.variables` instead.
     """
 
     exit_code: int

@@ -1,0 +1,92 @@
+"""`worldflux doctor`: is this machine ready?"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from worldflux.cli.answer import Answer
+from worldflux.errors import WorldFluxError
+
+LEAST_FREE_BYTES = 2 * 10**9
+
+
+def register(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = "Lines that start with `error:` block runs; the exit code is then 1."
+    parser.set_defaults(function=doctor)
+
+
+def doctor(args: argparse.Namespace) -> Answer:
+    from worldflux.cli.runtime import report_answer
+    from worldflux.runtime.dispatcher import doctor_all
+
+    machine: list[str] = []
+    for check in (_versions, _project, _runs_folder, _home, _git, _accelerators):
+        machine += _guarded(check)
+    return report_answer({"machine": machine, **{f"runtime {k}": v for k, v in doctor_all().items()}})
+
+
+def _guarded(check: Callable[[], list[str]]) -> list[str]:
+    """The lines of a check; one that fails is a line itself, and the others still run."""
+    try:
+        return check()
+    except WorldFluxError as error:
+        return [f"error: {line}" if i == 0 else f"  {line}" for i, line in enumerate(str(error).splitlines())]
+    except Exception as error:
+        return [f"error: {check.__name__.strip('_')}: {type(error).__name__}: {error}"]
+
+
+def _versions() -> list[str]:
+    from worldflux import __version__
+
+    return [
+        f"worldflux {__version__}",
+        f"python {'.'.join(map(str, sys.version_info[:3]))} on {sys.platform}",
+    ]
+
+
+def _project() -> list[str]:
+    from worldflux.config.project import load_project
+
+    project = load_project()
+    source = "worldflux.yaml" if project.has_file else "no worldflux.yaml"
+    return [f"project {project.name} at {project.root} ({source})"]
+
+
+def _runs_folder() -> list[str]:
+    from worldflux.config.project import find_root
+
+    return [_writable("runs folder", find_root() / "runs")]
+
+
+def _home() -> list[str]:
+    from worldflux.cli.session import home_dir
+
+    return [_writable("cache folder", home_dir())]
+
+
+def _writable(what: str, folder: Path) -> str:
+    existing = next(each for each in (folder, *folder.parents) if each.exists())
+    if not os.access(existing, os.W_OK | os.X_OK):
+        return f"error: {what} {folder} can not be written; change its permissions or choose another"
+    free = shutil.disk_usage(existing).free
+    warning = "  warning: less than 2 GB free" if free < LEAST_FREE_BYTES else ""
+    return f"{what} {folder}: {free / 1e9:.1f} GB free{warning}"
+
+
+def _git() -> list[str]:
+    path = shutil.which("git")
+    return [f"git at {path}" if path else "warning: git is not installed; runs will not record a commit"]
+
+
+def _accelerators() -> list[str]:
+    from worldflux.run.provenance import hardware
+
+    found = hardware()["accelerators"]
+    if not found:
+        return ["no GPU seen"]
+    return [f"GPU {each['model']}, {(each['memory_bytes'] or 0) / 2**30:.0f} GiB" for each in found]

@@ -1,0 +1,161 @@
+"""`worldflux`: the everyday commands.
+
+Each command lives in a module of its own that is imported when it is chosen, so that no command
+pays for another one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NoReturn
+
+from worldflux.errors import Interrupted, UsageError, WorldFluxError
+
+if TYPE_CHECKING:
+    from worldflux.cli.answer import Answer
+
+#: Command -> (module with `register`, what it is for), in the order of the help page.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "init": ("worldflux.cli.init", "start a project in a folder"),
+    "run": ("worldflux.cli.run", "run a recipe and record it"),
+    "runs": ("worldflux.cli.runs", "list and show recorded runs"),
+    "status": ("worldflux.cli.status", "the project at a glance"),
+    "doctor": ("worldflux.cli.doctor", "check this machine"),
+    "runtime": ("worldflux.cli.runtime", "list and check the places where commands run"),
+    "recipe": ("worldflux.cli.recipe", "list and check recipes"),
+    "schema": ("worldflux.cli.schema", "print a JSON Schema"),
+}
+
+
+class Parser(argparse.ArgumentParser):
+    """Reports wrong usage as our error, with the nearest right word."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(_plain(message, self), f"{self.prog} --help", code="usage")
+
+
+def _plain(message: str, parser: argparse.ArgumentParser) -> str:
+    if "invalid choice" not in message:
+        return f"{parser.prog}: {message}"
+    from worldflux.config.nearest import did_you_mean
+
+    wrong = message.split("invalid choice: ")[1].split(" ")[0].strip("'\"")
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            known = list(COMMANDS) if parser.prog == "worldflux" else list(action.choices or ())
+            return f"{parser.prog}: there is no command `{wrong}`; {did_you_mean(wrong, known)}"
+        if action.choices and wrong not in action.choices:
+            known = [str(choice) for choice in action.choices]
+            return f"{parser.prog}: `{wrong}` is not possible here; {did_you_mean(wrong, known)}"
+    return f"{parser.prog}: {message}"
+
+
+def build_parser(only: str | None = None) -> Parser:
+    """The whole command line, or only the part of one command.
+
+    Args:
+        only: a key of `COMMANDS`; the other commands are then known by name and not imported.
+    """
+    parser = Parser(
+        prog="worldflux",
+        description="Run one recipe on any machine you trust and keep one manifest anyone can verify.",
+        epilog="Sweeps and every Hydra flag: worldflux-run --help",
+    )
+    parser.add_argument("--version", action="store_true", help="print the version and exit")
+    _add_json(parser, False)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
+    for name, (module, purpose) in COMMANDS.items():
+        sub = commands.add_parser(name, help=purpose, description=purpose[:1].upper() + purpose[1:] + ".")
+        if only is None or name == only:
+            importlib.import_module(module).register(sub)
+        for each in _leaves(sub):
+            _add_json(each, argparse.SUPPRESS)
+    return parser
+
+
+def _leaves(parser: argparse.ArgumentParser) -> list[argparse.ArgumentParser]:
+    """A parser and all parsers below it."""
+    found = [parser]
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for child in action.choices.values():
+                found += _leaves(child)
+    return found
+
+
+def _add_json(parser: argparse.ArgumentParser, default: object) -> None:
+    parser.add_argument(
+        "--json", action="store_true", default=default, help="print one JSON document, for programs"
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    """Run one command and exit with its code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    sys.exit(_guarded(words))
+
+
+def _guarded(words: list[str]) -> int:
+    from worldflux.cli import render
+
+    as_json = "--json" in words
+    command = next((word for word in words if not word.startswith("-")), "")
+    try:
+        if words and words[0] == "--version":
+            return _version(as_json)
+        args = build_parser(command if command in COMMANDS else "").parse_args(words)
+        if args.command is None:
+            build_parser("").print_help()
+            return 0 if not words else 2
+        function: Callable[[argparse.Namespace], Answer] = args.function
+        command = _full_name(args)
+        return render.show(function(args), command, as_json)
+    except WorldFluxError as error:
+        if os.environ.get("WORLDFLUX_DEBUG"):
+            raise
+        return render.show_error(error, command, as_json)
+    except KeyboardInterrupt:
+        return render.show_error(Interrupted("stopped"), command, as_json)
+    except BrokenPipeError:
+        # The reader is gone, such as `| head`; there is nobody left to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        if os.environ.get("WORLDFLUX_DEBUG"):
+            raise
+        return render.show_error(unexpected(error), command, as_json)
+
+
+def unexpected(error: Exception) -> WorldFluxError:
+    """An error nobody explained, as one that says how to see more."""
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{error.filename}: " if error.filename else ""
+        return WorldFluxError(
+            f"{where}{error.strerror}", "WORLDFLUX_DEBUG=1 shows where it came from", code="system"
+        )
+    return WorldFluxError(
+        f"unexpected {type(error).__name__}: {str(error)[:300]}",
+        "this is a fault of WorldFlux; WORLDFLUX_DEBUG=1 shows the details",
+        code="internal",
+    )
+
+
+def _full_name(args: argparse.Namespace) -> str:
+    action = getattr(args, "action", None)
+    return f"{args.command} {action}" if action else str(args.command)
+
+
+def _version(as_json: bool) -> int:
+    from worldflux import __version__
+    from worldflux.cli import render
+    from worldflux.cli.answer import Answer
+
+    return render.show(Answer({"version": __version__}, f"worldflux {__version__}"), "version", as_json)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+"""Puts the parts together: a project's place, a request's plugin, one run carried out."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from worldflux.config.project import Project
+from worldflux.errors import UsageError
+
+if TYPE_CHECKING:
+    from worldflux.config.spec import RunRequest
+    from worldflux.run.engine import Place, RunRecord
+    from worldflux.run.observer import Observer
+    from worldflux.runtime.base import RuntimePlugin
+
+
+def home_dir() -> Path:
+    """`$WORLDFLUX_HOME`, by default `~/.worldflux`."""
+    named = os.environ.get("WORLDFLUX_HOME")
+    return Path(named) if named else Path.home() / ".worldflux"
+
+
+def make_place(project: Project, runs_dir: str = "runs", **more: Any) -> Place:
+    """Where runs of this project go, with the secret gate of this process."""
+    from worldflux.manifest.secrets import Gate, mask_argv
+    from worldflux.run.engine import Place
+
+    return Place(
+        project=project.name,
+        root=project.root,
+        runs_dir=project.root / runs_dir,
+        install_dir=home_dir() / "envs",
+        allowed_variables=project.pass_env,
+        environ=os.environ,
+        gate=Gate.from_environment(os.environ, allow=project.allow_secrets),
+        argv=tuple(mask_argv([Path(sys.argv[0]).name, *sys.argv[1:]])),
+        **more,
+    )
+
+
+def make_plugin(request: RunRequest, project: Project) -> RuntimePlugin:
+    """The runtime of a request, built from its options.
+
+    Raises:
+        RefusedError: the class is not allowed.
+        UsageError: it does not exist, or does not take one of the options.
+    """
+    from worldflux.config.targets import load_class
+
+    runtime = request.spec.runtime
+    cls = load_class(runtime.target, runtime.options, project)
+    _check_options(cls, runtime.name, runtime.options)
+    try:
+        plugin: RuntimePlugin = cls(**runtime.options)
+    except (TypeError, ValueError) as error:
+        raise UsageError(
+            f"runtime.{runtime.name}: {error}", f"see the options in conf/runtime/{runtime.name}.yaml"
+        ) from None
+    return plugin
+
+
+def _check_options(cls: type, name: str, options: Mapping[str, Any]) -> None:
+    import inspect
+
+    from worldflux.config.nearest import did_you_mean
+
+    parameters = inspect.signature(cls).parameters
+    if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
+        return
+    unknown = [key for key in options if key not in parameters]
+    if unknown:
+        hint = did_you_mean(unknown[0], parameters)
+        raise UsageError(f"runtime.{unknown[0]}: runtime {name} has no such option", hint)
+
+
+def carry_out(request: RunRequest, project: Project, observer: Observer) -> RunRecord:
+    """One run from request to record, on the runtime it chose."""
+    from worldflux.run.engine import execute
+
+    plugin = make_plugin(request, project)
+    with terminate_as_interrupt():
+        return execute(request, plugin, make_place(project, request.spec.runs_dir), observer)
+
+
+@contextmanager
+def terminate_as_interrupt() -> Iterator[None]:
+    """Inside, SIGTERM and SIGHUP end a run as Ctrl-C does: cleanly, with a record."""
+
+    def raise_interrupt(signum: int, frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    previous = {each: signal.signal(each, raise_interrupt) for each in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for each, handler in previous.items():
+            signal.signal(each, handler)

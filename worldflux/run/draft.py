@@ -1,0 +1,98 @@
+"""The first version of a run's manifest, and the two configuration files beside it."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from worldflux.manifest.model import Manifest
+from worldflux.manifest.numbers import portable
+from worldflux.run.machine import owner
+
+if TYPE_CHECKING:
+    from worldflux.config.spec import RunRequest
+    from worldflux.run.engine import Place
+    from worldflux.runtime.base import RuntimePlugin
+
+#: Extension with the random mark that every process of the run carries in its environment.
+RUN_MARK = "worldflux.run-mark"
+
+
+def draft_manifest(
+    request: RunRequest, plugin: RuntimePlugin, place: Place, run_id: str, mark: str
+) -> Manifest:
+    """What is known about a run before it starts."""
+    from worldflux import __version__
+
+    spec = request.spec
+    cls = type(plugin)
+    options = {
+        k: v for k, v in request.parameters.get("runtime", {}).items() if k not in ("_target_", "name")
+    }
+    manifest = Manifest.new(
+        project=spec.project or place.project,
+        recipe={
+            "name": spec.recipe,
+            "description": spec.description,
+            "task": spec.task,
+            "source": {"path": _below(request.source_dir, place.root), "sha256": None},
+        },
+        config={
+            "path": "config.yaml",
+            "sha256": hashlib.sha256(_config_text(request)).hexdigest(),
+            "overrides": list(request.overrides),
+            "resolved": portable(request.parameters),
+        },
+        runtime={
+            "name": spec.runtime.name,
+            "plugin": f"{cls.__module__}:{cls.__qualname__}",
+            "plugin_version": str(getattr(cls, "version", __version__)),
+            "options": portable(options),
+        },
+        run_id=run_id,
+        name=spec.name or "",
+        tags=spec.tags,
+        argv=place.argv,
+        owner=owner(),
+        parent_id=place.parent_id,
+        sweep_id=place.sweep_id,
+        attempt=place.attempt,
+    )
+    if spec.adapter:
+        manifest.adapter = {"id": spec.adapter}
+    manifest.cost["budget_usd"] = spec.cost_guard.max_usd
+    manifest.cost["price_per_hour"] = spec.cost_guard.price_per_hour
+    manifest.determinism = {"seed": portable(spec.seed), "claim": spec.deterministic, "flags": {}}
+    manifest.inputs = [{"role": each.role, "ref": each.ref} for each in spec.inputs]
+    names = sorted({name.removesuffix("?") for name in (*spec.env.pass_, *spec.runtime.env.pass_)})
+    manifest.secrets = [{"name": name} for name in names]
+    manifest.extensions[RUN_MARK] = mark
+    return manifest
+
+
+def stored_texts(request: RunRequest) -> dict[str, bytes]:
+    """`config.yaml` (unresolved) and `overrides.yaml` (as typed), as they are stored."""
+    return {"config.yaml": _config_text(request), "overrides.yaml": _as_yaml(list(request.overrides))}
+
+
+def _config_text(request: RunRequest) -> bytes:
+    return _as_yaml(request.config)
+
+
+def _as_yaml(value: Any) -> bytes:
+    import yaml
+
+    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+    text: str = yaml.dump(
+        value, Dumper=dumper, sort_keys=False, allow_unicode=True, default_flow_style=None, width=110
+    )
+    return text.encode("utf-8", "backslashreplace")
+
+
+def _below(folder: Path, root: Path) -> str | None:
+    """A folder relative to the project's; None when it lies elsewhere."""
+    try:
+        return folder.resolve().relative_to(root.resolve()).as_posix()
+    except ValueError:
+        return None

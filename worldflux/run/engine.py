@@ -1,0 +1,315 @@
+"""Carry out one run: preflight, env, run, collect, manifest; teardown always.
+
+The manifest is on disk from the first second and is rewritten at each stage, so a run that dies
+at any moment has left its record. What the command does not need before it starts (provenance,
+the schema's validator) is done while it runs.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from worldflux.errors import RefusedError, UsageError, WorldFluxError
+from worldflux.manifest import io
+from worldflux.manifest.model import FINAL_STATUSES, Manifest
+from worldflux.run import store
+from worldflux.run.background import Background
+from worldflux.run.cancel import Cancellation
+from worldflux.run.draft import draft_manifest, stored_texts
+from worldflux.run.outcome import Ending, ending_of
+from worldflux.runtime.base import Adapter, RuntimeContext, RuntimePlugin, RuntimeResult
+
+if TYPE_CHECKING:
+    from worldflux.config.spec import RunRequest
+    from worldflux.manifest.parts import Status
+    from worldflux.manifest.secrets import Gate
+    from worldflux.run.observer import Observer
+
+#: Looks at a request before anything is built; returns facts for the manifest or raises RefusedError.
+Guard = Callable[["RunRequest"], Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where runs of a project live and what they may use.
+
+    Attributes:
+        project: name that runs are filed under.
+        root: the project's folder; provenance reads its git state.
+        runs_dir: folder of run folders.
+        install_dir: folder of environments, shared by all projects.
+        allowed_variables: provider variables the project forwards when a recipe asks.
+        environ: variables of this process, from which allowed ones are taken.
+        gate: refuses bytes that carry a secret.
+        argv: the command line, secrets masked.
+        guards: further checks of the preflight.
+    """
+
+    project: str
+    root: Path
+    runs_dir: Path
+    install_dir: Path
+    allowed_variables: tuple[str, ...]
+    environ: Mapping[str, str]
+    gate: Gate
+    argv: tuple[str, ...] = ()
+    guards: tuple[Guard, ...] = ()
+    sweep_id: str | None = None
+    parent_id: str | None = None
+    attempt: int = 1
+
+
+@dataclass
+class RunRecord:
+    """How a run ended: its manifest as written, and where."""
+
+    run_id: str
+    folder: Path
+    manifest: Manifest
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def exit_code(self) -> int:
+        """The code for the command line, not the command's own."""
+        status = self.manifest.status
+        return {"succeeded": 0, "refused": 4, "cancelled": 130, "interrupted": 130}.get(status, 1)
+
+
+def execute(
+    request: RunRequest,
+    plugin: RuntimePlugin,
+    place: Place,
+    observer: Observer,
+    cancellation: Cancellation | None = None,
+) -> RunRecord:
+    """Carry out one run to its end and return its record.
+
+    A command that fails, a timeout, Ctrl-C, a cancellation and a refusal are records, not
+    exceptions.
+
+    Raises:
+        UsageError: the run can not start as asked (unknown variable, broken runtime); nothing
+            was left behind.
+        WorldFluxError: the record itself can not be written.
+    """
+    forwarded = check(request, plugin, place)
+    run_id, folder = store.create(place.runs_dir)
+    mark = str(uuid.uuid4())
+    manifest = draft_manifest(request, plugin, place, run_id, mark)
+    record = RunRecord(run_id, folder, manifest)
+    try:
+        for name, data in stored_texts(request).items():
+            place.gate.refuse(data, name)
+        place.gate.refuse(io.canonical(manifest.to_json()), "the manifest")
+        manifest.start()
+        io.write(folder / store.MANIFEST, manifest, validate=False)
+    except BaseException:
+        _remove_empty(folder)
+        raise
+    observer.started(run_id, folder, request.spec.recipe, request.spec.runtime.name)
+    run = _Run(request, plugin, place, observer, record, forwarded, mark, cancellation or Cancellation())
+    run.carry_out()
+    return record
+
+
+def check(request: RunRequest, plugin: RuntimePlugin, place: Place) -> dict[str, str]:
+    """The part of the preflight that leaves nothing behind; returns the forwarded variables.
+
+    Raises:
+        UsageError: a required variable is not set, or the runtime's doctor reports an error.
+        RefusedError: a variable is not allowed.
+    """
+    from worldflux.runtime.environment import forwarded as take
+
+    spec = request.spec
+    typed = any(text.lstrip("+").startswith("runtime.env.pass") for text in request.overrides)
+    allowed = (*place.allowed_variables, *(spec.runtime.env.pass_ if typed else ()))
+    values, missing = take((*spec.env.pass_, *spec.runtime.env.pass_), place.environ, allowed=allowed)
+    if missing:
+        raise UsageError(
+            f"recipe {spec.recipe} needs the variable {', '.join(missing)}, which is not set",
+            f"export {missing[0]}=..., or write `{missing[0]}?` under env.pass when it may be missing",
+            code="variable",
+        )
+    errors = [line for line in plugin.doctor() if line.startswith("error:")]
+    if errors:
+        text = "; ".join(line.removeprefix("error:").strip() for line in errors)
+        raise UsageError(
+            f"runtime {plugin.name} can not run: {text}",
+            f"worldflux runtime doctor {plugin.name}",
+            code="doctor",
+        )
+    return values
+
+
+class _Run:
+    """The stages of one run, sharing its record."""
+
+    def __init__(
+        self,
+        request: RunRequest,
+        plugin: RuntimePlugin,
+        place: Place,
+        observer: Observer,
+        record: RunRecord,
+        forwarded: dict[str, str],
+        mark: str,
+        cancellation: Cancellation,
+    ) -> None:
+        self.request, self.plugin, self.place = request, plugin, place
+        self.observer, self.record = observer, record
+        self.manifest, self.folder = record.manifest, record.folder
+        self.forwarded, self.mark, self.cancellation = forwarded, mark, cancellation
+        self.background: Background | None = None
+        self.python: Path | None = None
+
+    def carry_out(self) -> None:
+        try:
+            try:
+                ending = self._stages()
+            finally:
+                self._teardown()
+        except KeyboardInterrupt:
+            ending = Ending("cancelled", None, "cancelled", "the run was cancelled", "run it again")
+        except RefusedError as error:
+            ending = Ending("refused", None, error.code, error.problem, error.hint)
+        except WorldFluxError as error:
+            ending = Ending("failed", None, error.code, error.problem, error.hint)
+        self._close(ending)
+
+    def _stages(self) -> Ending:
+        with self._stage("preflight"):
+            for guard in self.place.guards:
+                facts = guard(self.request)
+                if facts and self.manifest.adapter is not None:
+                    self.manifest.adapter.update(facts)  # type: ignore[typeddict-item]
+        with self._stage("env"):
+            spec = self.request.spec
+            adapter = Adapter(
+                spec.adapter or spec.recipe, spec.env.python, self.request.lock, spec.env.allow_unpinned
+            )
+            self.python = self.plugin.build_env(adapter, self.place.install_dir)
+        with self._stage("run"):
+            result = self._run()
+        with self._stage("collect"):
+            return self._collect(result)
+
+    def _stage(self, name: str) -> Any:
+        if self.cancellation.requested:
+            raise KeyboardInterrupt
+        self.observer.stage(name)
+        return self.manifest.stage(name)
+
+    def _context(self) -> RuntimeContext:
+        spec, folder = self.request.spec, self.folder
+        variables = {
+            **spec.env.set,
+            **self.forwarded,
+            "WORLDFLUX_RUN_ID": self.record.run_id,
+            "WORLDFLUX_RUN_MARK": self.mark,
+            "WORLDFLUX_METRICS": str(folder / "metrics.jsonl"),
+            "WORLDFLUX_OUTPUT_DIR": str(folder / "artifacts"),
+        }
+        if spec.seed is not None:
+            variables["WORLDFLUX_SEED"] = str(spec.seed)
+        return RuntimeContext(
+            adapter_id=spec.adapter or spec.recipe,
+            task=spec.task,
+            output_dir=folder,
+            install_dir=self.place.install_dir,
+            source_dir=self.request.source_dir,
+            venv_python=self.python,
+            timeout=spec.timeout,
+            env_vars=variables,
+            extra_args=spec.extra_args,
+            run_id=self.record.run_id,
+        )
+
+    def _run(self) -> RuntimeResult:
+        (self.folder / "artifacts").mkdir(exist_ok=True)
+        (self.folder / "logs").mkdir(exist_ok=True)
+        self.observer.log(self.folder / "logs" / f"{self.record.run_id}.log")
+        self.background = Background(self.request, self.place, self.folder, self.python)
+        context = self._context()
+        cancel = getattr(self.plugin, "cancel", None)
+        unwatch = self.cancellation.watch(lambda: cancel(context)) if cancel else lambda: None
+        try:
+            return self.plugin.run(context, self.request.spec.command)
+        finally:
+            unwatch()
+
+    def _collect(self, result: RuntimeResult) -> Ending:
+        from worldflux.run.collect import collect, log_entry
+
+        metadata = dict(result.metadata)
+        variables = metadata.pop("variables", {})
+        self.manifest.record_metadata(metadata)
+        if result.log_path.is_file():
+            truncated = bool(metadata.get("log_truncated"))
+            self.manifest.logs.append(log_entry(self.folder, result.log_path, truncated))
+        found = collect(self.folder, self.request.spec.metrics, self.request.spec.artifacts)
+        self.manifest.metrics, self.manifest.series = found.metrics, found.series
+        self.manifest.artifacts = found.artifacts
+        if result.cost_estimate_usd is not None:
+            self.manifest.cost["estimate_usd"], self.manifest.cost["known"] = result.cost_estimate_usd, True
+        if self.background is not None:
+            self.background.into(self.manifest, variables, sorted(self.forwarded))
+        for warning in found.warnings:
+            self._warn(warning)
+        return ending_of(result, found.faults, self.request.spec.timeout)
+
+    def _warn(self, text: str) -> None:
+        self.record.warnings.append(text)
+        self.observer.note(text)
+
+    def _teardown(self) -> None:
+        try:
+            self.plugin.teardown(self._context())
+        except Exception as error:
+            self._warn(f"teardown of runtime {self.plugin.name} failed: {type(error).__name__}: {error}")
+
+    def _close(self, ending: Ending) -> None:
+        """Write the final record. One that carries a secret is written without what was found."""
+        self.observer.stage("manifest")
+        if self.background is not None and self.manifest.environment is None:
+            self.background.into(self.manifest, {}, sorted(self.forwarded))
+        path = self.folder / store.MANIFEST
+        try:
+            self._finish(ending)
+            io.write(path, self.manifest, gate=self.place.gate)
+        except RefusedError as error:
+            self._write_bare(path, "refused", error)
+        except WorldFluxError as error:
+            if error.code != "manifest":
+                raise
+            self._write_bare(path, "failed", error)
+
+    def _write_bare(self, path: Path, status: Status, error: Exception) -> None:
+        """The record without anything that the run brought, and the reason."""
+        problem, hint = getattr(error, "problem", str(error)), getattr(error, "hint", "")
+        bare = draft_manifest(self.request, self.plugin, self.place, self.record.run_id, self.mark)
+        bare.run["started_at"] = self.manifest.run["started_at"]
+        code = getattr(error, "code", "manifest")
+        bare.finish(status, error={"code": code, "message": problem[:8000], "hint": hint[:8000]})
+        io.write(path, bare, gate=self.place.gate)
+        self.record.manifest = self.manifest = bare
+
+    def _finish(self, ending: Ending) -> None:
+        error = None
+        if ending.status != "succeeded":
+            error = {"code": ending.code, "message": ending.message, "hint": ending.hint}
+        if self.manifest.status in FINAL_STATUSES:
+            return
+        self.manifest.finish(ending.status, exit_code=ending.exit_code, error=error)  # type: ignore[arg-type]
+
+
+def _remove_empty(folder: Path) -> None:
+    """Take back a run folder in which nothing has happened yet."""
+    for leftover in folder.iterdir() if folder.is_dir() else ():
+        leftover.unlink()
+    os.rmdir(folder)

@@ -1,0 +1,34 @@
+"""What the engine tells while it works; the CLI turns it into lines or a live display."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+
+class Observer(Protocol):
+    """Told about one run, from the thread that carries it out."""
+
+    def started(self, run_id: str, folder: Path, recipe: str, runtime: str) -> None:
+        """The run has a folder and a manifest."""
+
+    def stage(self, name: str) -> None:
+        """A stage begins: preflight, env, run, collect or manifest."""
+
+    def log(self, path: Path) -> None:
+        """The command is about to start; its output is appended to this file."""
+
+    def note(self, text: str) -> None:
+        """Something worth a line, such as a warning."""
+
+
+class Silent:
+    """Tells nobody."""
+
+    def started(self, run_id: str, folder: Path, recipe: str, runtime: str) -> None: ...
+
+    def stage(self, name: str) -> None: ...
+
+    def log(self, path: Path) -> None: ...
+
+    def note(self, text: str) -> None: ...

@@ -1,0 +1,58 @@
+"""How a run ended, in the manifest's words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from worldflux.manifest.parts import Status
+    from worldflux.runtime.base import RuntimeResult
+
+
+@dataclass(frozen=True)
+class Ending:
+    """Final status of a run, with the error that explains every status but `succeeded`."""
+
+    status: Status
+    exit_code: int | None
+    code: str = ""
+    message: str = ""
+    hint: str = ""
+
+
+def ending_of(result: RuntimeResult, faults: Sequence[str], timeout: float | None) -> Ending:
+    """The ending that a runtime's result and the collected findings amount to.
+
+    Args:
+        result: what the plugin returned.
+        faults: metrics and artifacts that the recipe promised and the run did not bring.
+        timeout: the limit in seconds, for the message.
+    """
+    code = result.exit_code
+    outcome = result.metadata.get("outcome") or ("exited" if code >= 0 else "signalled")
+    log = f"logs/{result.log_path.name}"
+    if outcome == "timeout":
+        return Ending(
+            "timeout", code, "timeout", f"the command ran longer than {timeout:g} seconds", "raise `timeout`"
+        )
+    if outcome == "cancelled":
+        return Ending("cancelled", code, "cancelled", "the run was cancelled", "run it again")
+    if outcome in ("interrupted", "refused"):
+        reason = str(result.metadata.get("reason", "")) or f"the runtime reports {outcome}"
+        return Ending(
+            "interrupted" if outcome == "interrupted" else "refused",
+            code,
+            str(outcome),
+            reason,
+            f"read {log}",
+        )
+    if code < 0:
+        return Ending("failed", code, "signal", f"the command was ended by signal {-code}", f"read {log}")
+    if code > 0:
+        return Ending("failed", code, "exit_code", f"the command ended with exit code {code}", f"read {log}")
+    if faults:
+        hint = "mend the recipe or what the command writes; `optional: true` allows it to be missing"
+        return Ending("failed", code, "collect", "; ".join(faults), hint)
+    return Ending("succeeded", 0)

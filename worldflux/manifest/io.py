@@ -125,14 +125,15 @@ _validate = validate
 def parse(data: bytes, source: str) -> dict[str, Any]:
     """Decode a JSON object as strictly as the manifest's own rules ask.
 
-    Integers beyond 2^53, which canonical JSON writes for large doubles, come back as floats.
+    Integers of 2^53 or more come back as floats, for that is what canonical JSON writes for large
+    doubles; they must have its digits.
 
     Args:
         source: the file or address the bytes are from, for messages.
 
     Raises:
-        WorldFluxError: too large, no UTF-8, no JSON, NaN or Infinity, a number beyond every
-            double, a field twice in one object, nested too deeply, or no object at the top.
+        WorldFluxError: too large, no UTF-8, no JSON, NaN or Infinity, a number that no double
+            holds, a field twice in one object, nested too deeply, or no object at the top.
     """
     if len(data) > MAX_BYTES:
         raise _unreadable(source, f"it is larger than {MAX_BYTES} bytes")
@@ -257,7 +258,12 @@ def _no_constant(name: str) -> float:
 def _integer(text: str) -> int | float:
     if len(text) <= 16 and abs(number := int(text)) < UNSAFE:
         return number
-    return _float(text)
+    double = _float(text)
+    from decimal import Decimal  # only for the rare number that is this large
+
+    if Decimal(repr(double)) != Decimal(text):
+        raise ValueError("it holds an integer of 2^53 or more, which loses digits as a number")
+    return double
 
 
 def _float(text: str) -> float:

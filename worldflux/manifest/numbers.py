@@ -68,7 +68,8 @@ def portable(value: Any, _depth: int = 0) -> Any:
 
     Mappings become objects with string keys, sequences and sets become arrays (sets sorted),
     paths become strings, numbers that are not finite become their names, integers of 2^53 or
-    more become strings of digits, and NumPy scalars become plain numbers.
+    more become strings of digits, and NumPy scalars and arrays become plain
+    numbers and lists.
 
     Raises:
         TypeError: something has no JSON form (bytes, an object of a class).
@@ -90,8 +91,8 @@ def portable(value: Any, _depth: int = 0) -> Any:
         return sorted((portable(item, _depth + 1) for item in value), key=str)
     if isinstance(value, PathLike):
         return str(fspath(value))
-    if callable(getattr(value, "item", None)):
-        return portable(value.item(), _depth + 1)
+    if callable(getattr(value, "tolist", None)):  # scalars and arrays of NumPy, tensors
+        return portable(value.tolist(), _depth + 1)
     raise TypeError(f"{type(value).__name__} has no JSON form")
 
 

@@ -40,9 +40,11 @@ def validate(document: Mapping[str, Any], *, strict: bool = True) -> list[Fault]
 
     `Fault.where` is a JSON pointer into the document.
     """
-    faults = []
+    faults: list[Fault] = []
     for error in _validator(strict).iter_errors(document):  # type: ignore[no-untyped-call,unused-ignore]
-        faults.append(_fault(error))
+        fault = _fault(error)
+        if fault not in faults:
+            faults.append(fault)
         if len(faults) == MAX_FAULTS:
             return faults
     if not faults:
@@ -190,7 +192,7 @@ def _explain(error: ValidationError) -> tuple[str, str]:
             {name for key in wanted if key in instance for name in wanted[key] if name not in instance}
         )
         return f"also needs {', '.join(missing)}", hint
-    if error.validator is None or wanted is None:
+    if error.validator == "not" and not wanted:
         return "must not be there", hint
     return f"breaks the rule {error.validator} {json.dumps(wanted)[:200]}", hint
 

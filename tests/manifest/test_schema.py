@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from worldflux.errors import Fault, WorldFluxError
+from worldflux.errors import WorldFluxError
 from worldflux.manifest import io, validator
 from worldflux.manifest.model import SCHEMA, SCHEMA_VERSION
 
@@ -127,6 +127,7 @@ def every_place(node: Any, steps: tuple[str | int, ...] = ()) -> list[tuple[str 
 
 
 PLACES = every_place(everything())
+GONE = object()
 
 
 @settings(max_examples=300, deadline=None)
@@ -137,46 +138,22 @@ PLACES = every_place(everything())
     | st.integers(-(2**53) + 1, 2**53 - 1)
     | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
-    | st.sampled_from(["", "../x", "a\n", "NaN", [], {}, ["x"], {"x": 1}, "https://u@h/x"]),
+    | st.sampled_from(["", "../x", "a\n", "NaN", [], {}, ["x"], {"x": 1}, "https://u@h/x", GONE]),
 )
 def test_the_quick_form_decides_as_the_published_one(place: tuple[str | int, ...], value: Any) -> None:
-    """Whatever stands anywhere in a document: the inlined validator and the schema file agree."""
+    """Whatever stands, or is missing, anywhere in a document: inlined form and schema file agree."""
     document: Any = everything()
     parent = document
     for step in place[:-1]:
         parent = parent[step]
-    parent[place[-1]] = copy.deepcopy(value)
+    if value is GONE:
+        del parent[place[-1]]
+    else:
+        parent[place[-1]] = copy.deepcopy(value)
     published = Draft202012Validator(validator.schema()).is_valid(document)
     quick = validator._validator(True).is_valid(document)
     assert published == quick
     assert (validator.validate(document) == []) <= published
-
-
-def test_a_field_may_be_missing_only_where_the_schema_says_so() -> None:
-    """Taking any one field away is refused, or it is one that the schema calls optional."""
-    optional = {
-        ("run", "tags", 0), ("run", "tags", 1), ("run", "parent_id"), ("run", "sweep_id"),
-        ("recipe", "description"), ("runtime", "support"),
-    }  # fmt: skip
-    for place in PLACES:
-        document: Any = everything()
-        parent = document
-        for step in place[:-1]:
-            parent = parent[step]
-        del parent[place[-1]]
-        closed = place[0] in (
-            "schema",
-            "schema_version",
-            "client_run_id",
-            "run",
-            "recipe",
-            "producer",
-            "config",
-        )
-        if closed and len(place) <= 2 and place not in optional:
-            assert validator.validate(document), place
-        else:
-            validator.validate(document)
 
 
 def test_faults_never_quote_a_value() -> None:
@@ -230,12 +207,8 @@ def test_what_json_can_not_hold_is_found_in_the_open_parts(value: Any, problem: 
     """Where any JSON is allowed, what is no JSON is still refused, with its place."""
     document = everything()
     document["runtime"]["a/b"] = [{"~": value}]
-    assert validator.validate(document) == [Fault("/runtime/a~1b/0/~0", problem, hint_of(problem))]
-
-
-def hint_of(problem: str) -> str:
-    """What the fault tells to do instead."""
-    return "write it as text" if "number" in problem or "integer" in problem else ""
+    found = [(fault.where, fault.problem) for fault in validator.validate(document)]
+    assert found == [("/runtime/a~1b/0/~0", problem)]
 
 
 def test_nan_as_a_metric_value_is_refused() -> None:

@@ -10,7 +10,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1] / "worldflux"
 EVERYTHING = {
-    "catalog", "cli", "config", "errors", "evidence", "manifest", "run", "runtime", "server", "sync", "testing",
+    "catalog", "cli", "config", "errors", "evidence", "manifest", "run", "runtime", "server", "sync",
+    "testing",
 }  # fmt: skip
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
@@ -21,8 +22,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "evidence": {"manifest", "errors"},
     # Ending what a dead run left behind, and the variables a recipe may have, are the runtime's rooms.
     "run": {
-        "config.spec", "runtime.base", "runtime.dispatcher", "runtime.environment", "runtime.process",
-        "runtime.survivors", "catalog", "manifest", "errors",
+        "config.request", "config.spec", "runtime.base", "runtime.dispatcher", "runtime.environment",
+        "runtime.process", "runtime.survivors", "catalog", "manifest", "errors",
     },
     "sync": {"run.store", "manifest", "errors"},
     "server": {"manifest", "errors", "evidence.verify"},
@@ -31,8 +32,8 @@ MAY_IMPORT: dict[str, set[str]] = {
 }  # fmt: skip
 #: Library -> the parts that may import it.
 HOMES: dict[str, set[str]] = {
-    "hydra": {"config", "cli.hydra_app", "cli.sweep"},
-    "omegaconf": {"config", "cli.hydra_app"},
+    "hydra": {"config"},
+    "omegaconf": {"config"},
     "pydantic": {"config", "server", "runtime.external"},
     "keyring": {"sync.credentials", "sync.keyring_child"},
     "requests": {"sync", "catalog", "runtime.replicate"},
@@ -77,11 +78,14 @@ def problems(me: str, names: Iterator[str] | list[str]) -> Iterator[str]:
             if layer == "runtime" and within(target, "runtime") and _plugin(me) and _plugin(target):
                 if _plugin(me) != _plugin(target):
                     yield f"{me} imports its sibling {target}"
-            elif target and target != "__version__" and not within(target, layer):
-                if not any(within(target, allowed) for allowed in MAY_IMPORT[layer]):
-                    yield f"{me} may not import {target}"
+            elif target not in ("", "__version__") and not _allowed(target, layer):
+                yield f"{me} may not import {target}"
         elif (homes := HOMES.get(name.split(".")[0])) and not any(within(me, home) for home in homes):
             yield f"{name} belongs in {', '.join(sorted(homes))}, not in {me}"
+
+
+def _allowed(target: str, layer: str) -> bool:
+    return any(within(target, area) for area in (layer, *MAY_IMPORT[layer]))
 
 
 def _plugin(name: str) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+
 from worldflux.runtime.base import Adapter, RuntimeContext, RuntimeResult
 from worldflux.testing import RuntimeSuite
 
@@ -79,9 +80,8 @@ class LeavesChildren(Plain):
         log.parent.mkdir(exist_ok=True)
         words = [str(ctx.source_dir / w) if (ctx.source_dir / w).is_file() else w for w in command]
         with log.open("wb") as stream:
-            ended = subprocess.run(
-                [sys.executable, *words[1:]], cwd=work, env=self.environment(ctx), stdout=stream, stderr=stream
-            )
+            argv = [sys.executable, *words[1:]]
+            ended = subprocess.run(argv, cwd=work, env=self.environment(ctx), stdout=stream, stderr=stream)
         return RuntimeResult(ended.returncode, 0.0, log)
 
 

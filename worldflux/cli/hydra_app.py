@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 from worldflux.cli import render
 from worldflux.cli.answer import Answer
@@ -17,16 +17,7 @@ from worldflux.cli.main import unexpected
 from worldflux.cli.overrides import normalize, split_flags
 from worldflux.errors import Interrupted, WorldFluxError
 
-if TYPE_CHECKING:
-    from omegaconf import DictConfig
-
 COMMAND = "worldflux-run"
-HYDRA_DEFAULTS = {
-    "hydra/sweeper": "worldflux",
-    "hydra/launcher": "worldflux",
-    "hydra/job_logging": "none",
-    "hydra/hydra_logging": "none",
-}
 HELP = """\
 usage: worldflux-run +recipe=NAME [KEY=VALUE ...] [--multirun] [Hydra flags]
 
@@ -64,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         code = render.show_error(Interrupted("stopped"), COMMAND, False)
     except Exception as error:
         _raise_when_debugging()
-        code = render.show_error(_hydra_error(error), COMMAND, False)
+        code = render.show_error(unexpected(error), COMMAND, False)
     sys.exit(code)
 
 
@@ -98,11 +89,10 @@ def _help() -> str:
 
 
 def _one(overrides: list[str]) -> int:
-    from worldflux.config.compose import Composer
+    from worldflux.config.cache import compose_cached
     from worldflux.config.project import load_project
 
-    project = load_project()
-    return _report(Composer(project).compose(overrides))
+    return _report(compose_cached(load_project(), overrides))
 
 
 def _report(request: Any) -> int:
@@ -115,54 +105,21 @@ def _report(request: Any) -> int:
     return render.show(answer(record), COMMAND, False)
 
 
-def task(config: DictConfig) -> int:
+def task(config: Any) -> int:
     """One job that Hydra composed: carried out here, its code returned; other launchers call it."""
-    from hydra.core.hydra_config import HydraConfig
+    from worldflux.config.hydra_main import composed_by_hydra
 
-    from worldflux.config.compose import Composer
-    from worldflux.config.project import load_project
-
-    overrides = list(HydraConfig.get().overrides.task)
-    code = _report(Composer(load_project()).finish(config, overrides))
+    code = _report(composed_by_hydra(config))
     if code:
         raise SystemExit(code)
     return code
 
 
 def _through_hydra(flags: list[str], overrides: list[str]) -> int:
-    import hydra
+    from worldflux.config.hydra_main import run_hydra
 
-    from worldflux.config.project import builtin_dir
-    from worldflux.config.sources import register
-
-    typed = {text.partition("=")[0].lstrip("+~") for text in overrides}
-    chosen = [f"{key}={value}" for key, value in HYDRA_DEFAULTS.items() if key not in typed]
-    querying = any(flag in ("-sc", "--shell-completion") for flag in flags)
-    sys.argv[1:] = [*flags, *overrides, *([] if querying else chosen)]
-    register()
-    # Without it Hydra prints errors of its own making and ends the process with code 1.
-    quiet = os.environ.setdefault("HYDRA_FULL_ERROR", "1")
-    version = {"version_base": "1.3"} if hydra.__version__.startswith("1.3") else {}
-    try:
-        hydra.main(config_path=str(builtin_dir("conf")), config_name="worldflux", **version)(task)()
-    finally:
-        if quiet == "1":
-            os.environ.pop("HYDRA_FULL_ERROR", None)
+    run_hydra(flags, overrides, task)
     return 0
-
-
-def _hydra_error(error: Exception) -> WorldFluxError:
-    """Hydra's and OmegaConf's own errors as one block of ours; anything else as unexpected."""
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
-
-    if not isinstance(error, HydraException | OmegaConfBaseException | ValueError):
-        return unexpected(error)
-    from worldflux.errors import UsageError
-
-    lines = [line.rstrip() for line in str(error).splitlines() if line.strip()]
-    cause = str(error.__cause__ or "").splitlines()
-    return UsageError("\n".join([*lines[:8], *cause[:1]]) or type(error).__name__, "worldflux-run --help")
 
 
 if __name__ == "__main__":

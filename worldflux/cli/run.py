@@ -61,12 +61,12 @@ def overrides_of(words: list[str], project: Project) -> list[str]:
 def run(args: argparse.Namespace) -> Answer:
     from worldflux.cli.live import Console
     from worldflux.cli.session import carry_out, make_plugin
-    from worldflux.config.compose import Composer
+    from worldflux.config.cache import compose_cached
     from worldflux.config.project import load_project
     from worldflux.run.observer import Silent
 
     project = load_project()
-    request = Composer(project).compose(overrides_of(args.words, project))
+    request = compose_cached(project, overrides_of(args.words, project))
     if args.dry_run:
         make_plugin(request, project)
         return _plan(request)

@@ -13,8 +13,9 @@ FOLDER = Path(__file__).resolve().parent / "schema"
 
 
 def register(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", nargs="?", default="manifest", choices=["manifest", "cli", "recipe"], metavar="NAME",
-                        help="manifest (default), cli: the --json envelope and each command's data, recipe")  # fmt: skip
+    purpose = "manifest (default), recipe, or cli: the --json envelope and each command's data"
+    names = ["manifest", "cli", "recipe"]
+    parser.add_argument("name", nargs="?", default="manifest", choices=names, metavar="NAME", help=purpose)
     parser.set_defaults(function=schema)
 
 

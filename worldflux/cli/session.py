@@ -14,7 +14,7 @@ from worldflux.config.project import Project
 from worldflux.errors import UsageError
 
 if TYPE_CHECKING:
-    from worldflux.config.spec import RunRequest
+    from worldflux.config.request import RunRequest
     from worldflux.run.engine import Place, RunRecord
     from worldflux.run.observer import Observer
     from worldflux.runtime.base import RuntimePlugin

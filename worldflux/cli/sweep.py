@@ -15,31 +15,8 @@ from worldflux.errors import ConfigError, Fault, WorldFluxError
 from worldflux.run.cancel import Cancellation
 
 if TYPE_CHECKING:
-    from worldflux.config.spec import RunRequest
+    from worldflux.config.request import RunRequest
     from worldflux.run.engine import RunRecord
-
-MAX_JOBS = 10_000
-
-
-def expand(arguments: Sequence[str], params: Mapping[str, Any]) -> list[list[str]]:
-    """The overrides of every job: all combinations, the last argument varying fastest.
-
-    Raises:
-        ConfigError: more than `MAX_JOBS` jobs.
-    """
-    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-
-    texts = [f"{key}={value}" for key, value in params.items()] + list(arguments)
-    parsed = OverridesParser.create().parse_overrides(texts)
-    count = 1
-    for override in parsed:
-        if override.is_discrete_sweep():
-            count *= sum(1 for _, _ in zip(override.sweep_iterator(), range(MAX_JOBS + 1), strict=False))
-        if count > MAX_JOBS:
-            raise ConfigError([Fault("sweep", f"describes more than {MAX_JOBS:,} jobs", "split it up")])
-    batches = BasicSweeper.split_arguments(parsed, None)
-    return [list(job) for batch in batches for job in batch]
 
 
 def sweep(arguments: Sequence[str], params: Mapping[str, Any], launcher: Any) -> Any:
@@ -48,32 +25,28 @@ def sweep(arguments: Sequence[str], params: Mapping[str, Any], launcher: Any) ->
     Raises:
         ConfigError: with the faults of all jobs.
     """
+    from worldflux.config.hydra_main import expand, failed_jobs
+
     jobs = expand(arguments, params)
     requests = compose_all(jobs, load_project())
     if type(launcher).__name__ == "WorldFluxLauncher":
         raise SystemExit(run_all(requests, load_project()))
     returned = launcher.launch(jobs, initial_job_idx=0)
-    failed = sum(1 for each in returned if getattr(each.status, "name", "") != "COMPLETED")
+    failed = failed_jobs(returned)
     print(f"sweep: {len(returned) - failed} succeeded, {failed} failed", flush=True)
     raise SystemExit(1 if failed else 0)
 
 
 def launch(job_overrides: Sequence[Sequence[str]], first: int) -> list[Any]:
     """Jobs that another sweeper asked for: run side by side, returned in Hydra's terms."""
-    from hydra.core.utils import JobReturn, JobStatus
+    from worldflux.config.hydra_main import job_return
 
     project = load_project()
     requests = compose_all([list(job) for job in job_overrides], project)
     pool = _Pool(requests, project)
     pool.run()
-    returned = []
-    for request, record in zip(requests, pool.records, strict=True):
-        result = JobReturn(overrides=list(request.overrides))
-        ok = record is not None and record.exit_code == 0
-        result.status = JobStatus.COMPLETED if ok else JobStatus.FAILED
-        result.return_value = 0 if ok else WorldFluxError(pool.problem_of(record))
-        returned.append(result)
-    return returned
+    ended = zip(requests, pool.records, strict=True)
+    return [job_return(request.overrides, pool.problem_of(record)) for request, record in ended]
 
 
 def compose_all(jobs: Sequence[Sequence[str]], project: Project) -> list[RunRequest]:
@@ -140,8 +113,11 @@ class _Pool:
         self._lock = threading.Lock()
 
     def problem_of(self, record: RunRecord | None) -> str:
-        error = record.manifest.run["error"] if record is not None else None
-        return error["message"] if error else "the job did not run"
+        """Why a job did not succeed; empty when it did."""
+        if record is None:
+            return "the job did not run"
+        error = record.manifest.run["error"]
+        return error["message"] if error else ""
 
     def run(self) -> bool:
         """Whether the sweep was interrupted."""
@@ -176,14 +152,11 @@ class _Pool:
             self._stopped = self._stopped or self._fail_fast
             return
         self.records[index] = record
-        error = record.manifest.run["error"]
-        self._tell(index, record.manifest.status, label, error["message"] if error else record.run_id)
+        self._tell(index, record.manifest.status, label, self.problem_of(record) or record.run_id)
         self._stopped = self._stopped or (self._fail_fast and record.exit_code != 0)
 
     def _tell(self, index: int, status: str, label: str, text: str) -> None:
         code = "32" if status == "succeeded" else "31"
         with self._lock:
-            print(
-                f"[{index + 1}/{len(self.requests)}] {render.paint(status, code, sys.stdout)}  {label}  {text}",
-                flush=True,
-            )
+            place = f"[{index + 1}/{len(self.requests)}]"
+            print(f"{place} {render.paint(status, code, sys.stdout)}  {label}  {text}", flush=True)

@@ -31,7 +31,8 @@ from worldflux.config.sources import ProjectSource, RecipeSource, add_project_pa
 from worldflux.errors import ConfigError, Fault
 
 if TYPE_CHECKING:
-    from worldflux.config.spec import RunRequest, RunSpec
+    from worldflux.config.request import RunRequest
+    from worldflux.config.spec import RunSpec
 
 PRIMARY = "worldflux"
 
@@ -157,13 +158,21 @@ class Composer:
             return None
         file, folder = found
         source_dir = _source_dir(spec, file, folder, self.project, faults)
-        lock = _lock_text(spec, file, folder, faults)
-        from worldflux.config.spec import RunRequest
+        lock, lock_file = _lock_text(spec, file, folder, faults)
+        from worldflux.config.request import RunRequest
 
         plain: Any = OmegaConf.to_container(config, resolve=False)
         plain.pop("hydra", None)
         return RunRequest(
-            spec, overrides, plain, public_view(config, values), file, source_dir, lock, origin.choices()
+            spec=spec,
+            overrides=overrides,
+            config=plain,
+            parameters=public_view(config, values),
+            recipe_file=file,
+            source_dir=source_dir,
+            lock=lock,
+            lock_file=lock_file,
+            choices=origin.choices(),
         )
 
 
@@ -203,19 +212,18 @@ def _source_dir(spec: RunSpec, file: Path, folder: Path, project: Project, fault
     return source
 
 
-def _lock_text(spec: RunSpec, file: Path, folder: Path, faults: list[Fault]) -> str:
-    """The requirements of the recipe as text."""
+def _lock_text(spec: RunSpec, file: Path, folder: Path, faults: list[Fault]) -> tuple[str, Path | None]:
+    """The requirements of the recipe as text, and the file they stand in."""
     wanted = spec.env.requirements
     if wanted is None:
-        return ""
+        return "", None
     if isinstance(wanted, tuple):
-        return "".join(f"{line}\n" for line in wanted)
+        return "".join(f"{line}\n" for line in wanted), None
     where = f"{recipe_label(file, folder)}:env.requirements"
     path = file.parent / wanted
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8"), path
     except (OSError, UnicodeDecodeError):
-        faults.append(
-            Fault(where, f"there is no readable file {wanted}", "the path is relative to the recipe's file")
-        )
-        return ""
+        hint = "the path is relative to the recipe's file"
+        faults.append(Fault(where, f"there is no readable file {wanted}", hint))
+        return "", path

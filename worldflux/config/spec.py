@@ -7,8 +7,6 @@ path is the key to mend. Values arrive resolved; nothing here reads files or the
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -96,7 +94,9 @@ DottedName = Annotated[
 RuntimeName = Annotated[
     str, _matching(r"[a-z0-9][a-z0-9-]{0,63}", "a runtime's name: lower case letters, digits and -")
 ]
-ProjectName = Annotated[str, _matching(PROJECT_NAME, "a project's name: letters, digits and . _ -, at most 64")]
+ProjectName = Annotated[
+    str, _matching(PROJECT_NAME, "a project's name: letters, digits and . _ -, at most 64")
+]
 RunPath = Annotated[str, Field(max_length=1024), AfterValidator(_relative_pattern)]
 
 
@@ -187,7 +187,7 @@ class RuntimeSpec(BaseModel):
 
     target: DottedName = Field(alias="_target_")
     name: RuntimeName
-    env: RuntimeEnvSpec = RuntimeEnvSpec()
+    env: RuntimeEnvSpec = Field(default_factory=RuntimeEnvSpec)
 
     @property
     def options(self) -> dict[str, Any]:
@@ -206,12 +206,12 @@ class RunSpec(_Part):
     command: tuple[Word, ...]
     params: dict[str, Any] = Field(default_factory=dict)
     seed: Annotated[int, BeforeValidator(_not_bool), Field(ge=0, lt=2**63)] | None = None
-    env: EnvSpec = EnvSpec()
+    env: EnvSpec = Field(default_factory=EnvSpec)
     inputs: tuple[InputSpec, ...] = ()
     timeout: Seconds | None = None
     metrics: dict[Name, MetricSpec] = Field(default_factory=dict)
     artifacts: tuple[ArtifactSpec, ...] = ()
-    requires: RequiresSpec = RequiresSpec()
+    requires: RequiresSpec = Field(default_factory=RequiresSpec)
     deterministic: bool = False
     policy: Literal["production"] | None = None
     evidence: bool = False
@@ -224,8 +224,8 @@ class RunSpec(_Part):
     extra_args: tuple[Word, ...] = ()
 
     runtime: RuntimeSpec
-    cost_guard: CostGuard = CostGuard()
-    sweep: SweepSpec = SweepSpec()
+    cost_guard: CostGuard = Field(default_factory=CostGuard)
+    sweep: SweepSpec = Field(default_factory=SweepSpec)
 
     @field_validator("command", mode="before")
     @classmethod
@@ -251,29 +251,3 @@ class RunSpec(_Part):
                 "or set env.allow_unpinned: true"
             )
         return self
-
-
-@dataclass(frozen=True)
-class RunRequest:
-    """One run, composed and checked, ready to be carried out.
-
-    Attributes:
-        spec: what was asked, typed and resolved; may hold values taken from the environment.
-        overrides: what was typed, word by word.
-        config: the unresolved configuration, as it is stored.
-        parameters: the resolved configuration for the record; values that come from the
-            environment stay as `${oc.env:NAME}`.
-        recipe_file: file of the recipe.
-        source_dir: folder with the recipe's code.
-        lock: text of the requirements file; empty when the recipe needs no environment.
-        choices: chosen option of each config group.
-    """
-
-    spec: RunSpec
-    overrides: tuple[str, ...]
-    config: dict[str, Any]
-    parameters: dict[str, Any]
-    recipe_file: Path
-    source_dir: Path
-    lock: str
-    choices: dict[str, str]

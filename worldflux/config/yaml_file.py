@@ -76,7 +76,7 @@ def _event_faults(text: str, label: str) -> list[Fault]:
     depth = documents = 0
     faults: list[Fault] = []
     for event in yaml.parse(text, Loader=_LOADER):
-        line = event.start_mark.line + 1
+        line = event.start_mark.line + 1 if event.start_mark else 0
         if isinstance(event, yaml.DocumentStartEvent):
             documents += 1
             if documents > 1:
@@ -115,19 +115,19 @@ class _Reader:
         self.label = label
         self.faults: list[Fault] = []
 
-    def value(self, node: yaml.Node, path: tuple[str, ...]) -> Any:
+    def value(self, node: Any, path: tuple[str, ...]) -> Any:
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, path)
         if isinstance(node, yaml.SequenceNode):
             return [self.value(item, (*path, str(i))) for i, item in enumerate(node.value)]
         return self._scalar(node, path)
 
-    def _fault(self, node: yaml.Node, path: tuple[str, ...], problem: str, hint: str = "") -> None:
+    def _fault(self, node: Any, path: tuple[str, ...], problem: str, hint: str = "") -> None:
         key = ".".join(path)
         where = f"{self.label}:{key}" if key else self.label
         self.faults.append(Fault(where, f"line {node.start_mark.line + 1}: {problem}", hint))
 
-    def _mapping(self, node: yaml.MappingNode, path: tuple[str, ...]) -> dict[str, Any]:
+    def _mapping(self, node: Any, path: tuple[str, ...]) -> dict[str, Any]:
         result: dict[str, Any] = {}
         lines: dict[str, int] = {}
         for key_node, value_node in node.value:
@@ -150,7 +150,7 @@ class _Reader:
             result[key] = self.value(value_node, here)
         return result
 
-    def _scalar(self, node: yaml.Node, path: tuple[str, ...]) -> Any:
+    def _scalar(self, node: Any, path: tuple[str, ...]) -> Any:
         text = node.value
         if node.tag.startswith("tag:yaml.org,2002:python") or node.tag.startswith("!"):
             self._fault(node, path, f"the tag `{node.tag}` is not allowed", "write a plain value")
@@ -162,7 +162,7 @@ class _Reader:
             self._fault(node, path, "the number does not fit in 64 bits", "write it in quotes")
         return value
 
-    def _trapped(self, node: yaml.Node, path: tuple[str, ...], text: str) -> Any:
+    def _trapped(self, node: Any, path: tuple[str, ...], text: str) -> Any:
         if text.lower() in _YAML_1_1_BOOL:
             hint = f'write "{text}" in quotes for the text, or true or false'
             self._fault(node, path, f"`{text}` is a boolean to some YAML readers and a text to others", hint)
@@ -178,7 +178,7 @@ class _Reader:
         return self._plain(node, text)
 
     @staticmethod
-    def _plain(node: yaml.Node, text: str) -> Any:
+    def _plain(node: Any, text: str) -> Any:
         """A plain scalar after the YAML 1.2 core rules; quoted ones stay texts."""
         if node.style:
             return text
@@ -196,7 +196,7 @@ class _Reader:
             )
         return text
 
-    def _check_variables(self, node: yaml.Node, path: tuple[str, ...], value: str) -> None:
+    def _check_variables(self, node: Any, path: tuple[str, ...], value: str) -> None:
         for name in _SHELL_VARIABLE.findall(value):
             hint = (
                 f"no shell reads this; ${{oc.env:{name}}} takes the variable from the environment, "

@@ -13,7 +13,7 @@ from worldflux.manifest.model import Manifest
 from worldflux.run.draft import stored_texts
 
 if TYPE_CHECKING:
-    from worldflux.config.spec import RunRequest
+    from worldflux.config.request import RunRequest
     from worldflux.run.engine import Place
 
 

@@ -11,7 +11,7 @@ from worldflux.manifest.numbers import portable
 from worldflux.run.machine import owner
 
 if TYPE_CHECKING:
-    from worldflux.config.spec import RunRequest
+    from worldflux.config.request import RunRequest
     from worldflux.run.engine import Place
     from worldflux.runtime.base import RuntimePlugin
 

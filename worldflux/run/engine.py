@@ -25,7 +25,7 @@ from worldflux.run.outcome import Ending, ending_of
 from worldflux.runtime.base import Adapter, RuntimeContext, RuntimePlugin, RuntimeResult
 
 if TYPE_CHECKING:
-    from worldflux.config.spec import RunRequest
+    from worldflux.config.request import RunRequest
     from worldflux.manifest.parts import Status
     from worldflux.manifest.secrets import Gate
     from worldflux.run.observer import Observer

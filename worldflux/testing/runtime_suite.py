@@ -28,7 +28,19 @@ import pytest
 
 from worldflux.errors import WorldFluxError
 from worldflux.manifest.model import new_run_id
-from worldflux.runtime.base import OUTCOMES, RESERVED_METADATA, Adapter, RuntimeContext, RuntimePlugin, RuntimeResult
+from worldflux.runtime.base import (
+    OUTCOMES,
+    RESERVED_METADATA,
+    Adapter,
+    RuntimeContext,
+    RuntimePlugin,
+    RuntimeResult,
+)
+
+#: A child in a session of its own, which a signal to the command's group does not reach.
+SLEEPING_CHILD = (
+    "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'], start_new_session=True)\n"
+)
 
 
 class RuntimeSuite:
@@ -77,7 +89,9 @@ class RuntimeSuite:
         values["env_vars"] = {**values["env_vars"], **changes.pop("env_vars", {})}
         return RuntimeContext(**{**values, **changes})
 
-    def carry_out(self, plugin: RuntimePlugin, context: RuntimeContext, command: Sequence[str]) -> RuntimeResult:
+    def carry_out(
+        self, plugin: RuntimePlugin, context: RuntimeContext, command: Sequence[str]
+    ) -> RuntimeResult:
         """Run and tear down, as the engine does."""
         try:
             return plugin.run(context, command)
@@ -187,7 +201,9 @@ class RuntimeSuite:
 
     def test_standard_input_is_empty(self, plugin: RuntimePlugin, place: Path) -> None:
         """A command that asks a question gets no answer, and does not wait for one."""
-        result = self.carry_out(plugin, self.context(place), self.script(place, "import sys; print(sys.stdin.read())"))
+        result = self.carry_out(
+            plugin, self.context(place), self.script(place, "import sys; print(sys.stdin.read())")
+        )
         assert result.exit_code == 0 and result.log_path.read_bytes() == b"\n"
 
     def test_timeout_ends_the_command(self, plugin: RuntimePlugin, place: Path) -> None:
@@ -196,7 +212,7 @@ class RuntimeSuite:
         text = (
             "import signal, subprocess, sys, time\n"
             "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
-            "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'], start_new_session=True)\n"
+            f"{SLEEPING_CHILD}"
             "time.sleep(600)\n"
         )
         begun = time.monotonic()
@@ -208,10 +224,7 @@ class RuntimeSuite:
     def test_children_end_with_the_command(self, plugin: RuntimePlugin, place: Path) -> None:
         """A process that the command left behind does not outlive the run."""
         context = self.context(place)
-        text = (
-            "import subprocess, sys\n"
-            "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'], start_new_session=True)\n"
-        )
+        text = f"import subprocess, sys\n{SLEEPING_CHILD}"
         assert self.carry_out(plugin, context, self.script(place, text)).exit_code == 0
         self.assert_nothing_left(context)
 
@@ -236,7 +249,8 @@ class RuntimeSuite:
 
     def test_two_runs_at_once_do_not_mix(self, plugin: RuntimePlugin, place: Path) -> None:
         """One plugin carries out runs side by side, each with its own log and files."""
-        command = self.script(place, "import os; print(os.environ['WHO'] * 1000); open(os.environ['WHO'], 'w')")
+        text = "import os; who = os.environ['WHO']; print(who * 1000); open(who, 'w')"
+        command = self.script(place, text)
         contexts = [self.context(place, env_vars={"WHO": who}) for who in ("left", "right")]
         results: dict[str, RuntimeResult] = {}
 

@@ -136,25 +136,32 @@ class _Repository:
         submodules = self._submodules()
         runs = _below(run_dir.parent, self.top) or _below(run_dir, self.top)
         untracked = [path for path in status.untracked if runs is None or not path.startswith(runs)]
-        diff = self._save_diff(status.commit, changes, bool(filtered), run_dir) if changes else None
         state: Git = {
             "present": True,
             "commit": status.commit,
             "branch": status.branch,
             "remote": self._remote(status.branch),
             "dirty": bool(changes or filtered) or any(each["dirty"] for each in submodules),
-            "diff": diff,
+            "diff": None,
             "untracked": _untracked(self.top, untracked[:MAX_UNTRACKED]),
         }
+        problems = []
+        source = _below(source_dir, self.top)
+        if source is not None and any(source.startswith(path) for path in status.ignored):
+            problems.append("the source folder is ignored in this repository")
+        if filtered:
+            problems.append(f"{len(filtered)} changed files pass through a filter and are not in the diff")
+        if changes:
+            try:
+                state["diff"] = self._save_diff(status.commit, changes, bool(filtered), run_dir)
+            except GitFailure as failure:
+                problems.append(str(failure))
         if len(untracked) > MAX_UNTRACKED:
             state["untracked_omitted"] = len(untracked) - MAX_UNTRACKED
         if submodules:
             state["submodules"] = submodules
-        source = _below(source_dir, self.top)
-        if filtered:
-            state["problem"] = f"{len(filtered)} changed files pass through a filter and are not in the diff"
-        if source is not None and any(source.startswith(path) for path in status.ignored):
-            state["problem"] = "the source folder is ignored in this repository"
+        if problems:
+            state["problem"] = "; ".join(problems)
         return state
 
     def status(self, untracked: str) -> Status:
@@ -235,7 +242,7 @@ class _Repository:
             finally:
                 timer.cancel()
         if code != 0:
-            raise GitFailure("git diff-index failed or took too long")
+            raise GitFailure("the diff could not be taken: objects are missing, or it took too long")
         return data, False
 
     def _submodules(self) -> list[Submodule]:

@@ -1,0 +1,232 @@
+"""How a command is handed to its shim: the log, the pipes, and the faults a start can have."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from worldflux.errors import UsageError, WorldFluxError
+
+#: Run by the shim's interpreter. The import system caches the compiled modules, which a
+#: script given by its path would not have.
+_BOOT = "import sys; sys.path.append(sys.argv[1]); from shim.main import main; main()"
+
+#: What the loader of an interpreter may need; nothing else of our environment reaches the shim.
+_LOADER_VARIABLES = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "DYLD_FALLBACK_LIBRARY_PATH")
+
+
+@dataclass(frozen=True)
+class Request:
+    """A command to start; see `CommandProcess.start`. `limits` holds the fields of `Limits` and `pty`."""
+
+    argv: Sequence[str]
+    cwd: Path
+    env: Mapping[str, str]
+    exit_path: Path
+    limits: Mapping[str, Any]
+
+    def encode(self) -> bytes:
+        """The request as the shim reads it.
+
+        Raises:
+            UsageError: an argument or a variable can not be handed to a program.
+        """
+        import marshal  # same interpreter on both sides
+
+        if not self.argv or not self.argv[0]:
+            raise UsageError(
+                "the command is empty", "write the program and its arguments: command: [python, run.py]"
+            )
+        for text in (*self.argv, *self.env, *self.env.values(), str(self.cwd)):
+            if "\0" in text:
+                raise UsageError(
+                    "an argument or variable of the command holds a NUL byte", "remove it from the recipe"
+                )
+        for name in self.env:
+            if not name or "=" in name:
+                raise UsageError(
+                    f"{name!r} can not be the name of a variable", "correct it under env in the recipe"
+                )
+        spec = {
+            "argv": [os.fsencode(word) for word in self.argv],
+            "env": {os.fsencode(name): os.fsencode(value) for name, value in self.env.items()},
+            "cwd": os.fsencode(self.cwd),
+            "exit_path": os.fsencode(self.exit_path.absolute()),
+            **{name: int(value) if isinstance(value, int) else value for name, value in self.limits.items()},
+        }
+        blob = marshal.dumps(spec)
+        return b"%016x" % len(blob) + blob
+
+    def fault(self, stage: str, number: int) -> WorldFluxError:
+        """What the shim's `failed STAGE ERRNO` means to the person who wrote the command."""
+        name, reason = self.argv[0], os.strerror(number)
+        if stage == "cwd":
+            return UsageError(
+                f"can not enter the working directory {self.cwd}: {reason}",
+                "create it first",
+                code="command_cwd",
+            )
+        if stage != "exec":
+            return WorldFluxError(
+                f"can not prepare the process of {name}: {reason}", "try again", code="no_process"
+            )
+        if number in (errno.ENOENT, errno.ENOTDIR):
+            if "/" in name:
+                hint = "check the path; a script also needs the interpreter that its first line names"
+            else:
+                hint = f"no folder on the command's PATH has it; PATH is {self.env.get('PATH', os.defpath)}"
+            return UsageError(f"command not found: {name}", hint, code="command_not_found")
+        hints = {
+            errno.EACCES: f"make it an executable file: chmod +x {name}",
+            errno.ENOEXEC: "it is no program and has no #! line; put its interpreter in front",
+            errno.E2BIG: "its arguments and variables are too long together; pass a file instead",
+        }
+        hint = hints.get(number, "run it by hand to see why")
+        return UsageError(f"command not executable: {name}: {reason}", hint, code="command_not_executable")
+
+
+@dataclass
+class Spawned:
+    """A shim that waits for its specification; the descriptors are our ends of its pipes."""
+
+    pid: int
+    control: int
+    report: int
+
+    @classmethod
+    def spawn(cls, log: int) -> Spawned:
+        """Start the shim in a session of its own; safe in a process with threads.
+
+        Raises:
+            WorldFluxError: no process can be started.
+        """
+        import fcntl
+
+        ours: list[int] = []
+        theirs: list[int] = []
+        done = False
+        try:
+            for end in (0, 1):
+                pipe = os.pipe()
+                ours.append(pipe[1 - end])
+                # Out of the way of 3 to 5, which are written to in turn.
+                theirs.append(fcntl.fcntl(pipe[end], fcntl.F_DUPFD_CLOEXEC, 10))
+                os.close(pipe[end])
+            theirs.append(fcntl.fcntl(log, fcntl.F_DUPFD_CLOEXEC, 10))
+            actions: list[tuple[Any, ...]] = [
+                (os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_RDWR, 0) for fd in (0, 1, 2)
+            ]
+            actions += [(os.POSIX_SPAWN_DUP2, fd, 3 + index) for index, fd in enumerate(theirs)]
+            pid = _posix_spawn(actions)
+            done = True
+            return cls(pid, *ours)
+        except OSError as error:
+            raise WorldFluxError(
+                f"can not start a process: {error.strerror}",
+                "check the limits on processes and open files: ulimit -u; ulimit -n",
+                code="no_process",
+            ) from error
+        finally:
+            for fd in theirs if done else theirs + ours:
+                os.close(fd)
+
+    def hand_over(self, request: Request) -> int:
+        """Send the request; returns the process id of the command.
+
+        Raises:
+            UsageError: the command could not be executed.
+            WorldFluxError: the shim ended before it could say anything.
+        """
+        try:
+            data = memoryview(request.encode())
+            while data:
+                data = data[os.write(self.control, data) :]
+        except BrokenPipeError:
+            pass
+        line = b""
+        while not line.endswith(b"\n"):
+            part = os.read(self.report, 1)  # no more than the line: the record comes the same way
+            if not part:
+                raise WorldFluxError(
+                    "the process that guards the command ended before it started it",
+                    f"check that this works: {sys.executable} -I -S -c pass",
+                    code="no_process",
+                )
+            line += part
+        words = line.decode("ascii").split()
+        if words[0] == "started":
+            return int(words[1])
+        raise request.fault(words[1], int(words[2]))
+
+    def abandon(self) -> None:
+        """End the shim and what it may have started."""
+        with suppress(OSError):
+            os.write(self.control, b"K")
+        os.close(self.control)
+        os.close(self.report)
+        reap(self.pid)
+
+
+def open_log(path: Path) -> tuple[int, bool]:
+    """Open a log for appending, readable by its owner only; and whether it is new.
+
+    Raises:
+        WorldFluxError: it can not be opened.
+    """
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+    try:
+        try:
+            return os.open(path, flags | os.O_EXCL, 0o600), True
+        except FileExistsError:
+            return os.open(path, flags, 0o600), False
+    except OSError as error:
+        raise WorldFluxError(
+            f"can not write the log {path}: {error.strerror}",
+            "check the folder and its free space",
+            code="log",
+        ) from error
+
+
+def clear_record(path: Path) -> None:
+    """Remove the record of an earlier command, which must not be taken for that of this one.
+
+    Raises:
+        WorldFluxError: it can not be removed, or its folder does not exist.
+    """
+    try:
+        if not path.parent.is_dir():
+            raise NotADirectoryError(errno.ENOENT, os.strerror(errno.ENOENT))
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise WorldFluxError(
+            f"can not write the exit record {path}: {error.strerror}", "check the folder", code="exit_record"
+        ) from error
+
+
+def reap(pid: int) -> None:
+    """Wait for a child of ours to be gone; silent when somebody else has waited for it."""
+    with suppress(ChildProcessError):
+        os.waitpid(pid, 0)
+
+
+def _posix_spawn(actions: list[tuple[Any, ...]]) -> int:
+    """Start the interpreter of the shim with those file actions; returns its process id."""
+    argv = [sys.executable, "-I", "-S", "-c", _BOOT, str(Path(__file__).parent), "worldflux-shim"]
+    env = {name: os.environ[name] for name in _LOADER_VARIABLES if name in os.environ}
+    options: dict[str, Any] = {
+        "file_actions": actions,
+        "setsigmask": [],
+        "setsigdef": signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP},
+    }
+    try:
+        # In its own session from its first instruction: a Ctrl-C must not reach it.
+        return os.posix_spawn(sys.executable, argv, env, setsid=True, **options)
+    except NotImplementedError:
+        return os.posix_spawn(sys.executable, argv, env, setpgroup=0, **options)

@@ -105,7 +105,7 @@ def _guarded(words: list[str]) -> int:
     as_json = "--json" in words
     command = next((word for word in words if not word.startswith("-")), "")
     try:
-        if words and words[0] == "--version":
+        if "--version" in words and command == "":
             return _version(as_json)
         args = build_parser(command if command in COMMANDS else "").parse_args(words)
         if args.command is None:

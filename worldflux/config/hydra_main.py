@@ -57,7 +57,8 @@ def run_hydra(flags: Sequence[str], overrides: Sequence[str], task: Callable[[Di
     try:
         hydra.main(config_path=str(builtin_dir("conf")), config_name=PRIMARY, **version)(task)()
     except (HydraException, OmegaConfBaseException, ValueError) as error:
-        Composer(load_project()).compose([text for text in overrides if not text.lstrip("+~").startswith("hydra")])
+        ours = [text for text in overrides if not text.lstrip("+~").startswith("hydra")]
+        Composer(load_project()).compose(ours)
         raise explained(error) from error
     finally:
         if before is None:

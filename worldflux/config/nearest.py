@@ -11,7 +11,7 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
 
     choices = list(known)
     lowered = {choice.lower(): choice for choice in choices}
-    close = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=0.6)
+    close = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=0.5)
     return lowered[close[0]] if close else None
 
 

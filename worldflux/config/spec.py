@@ -112,6 +112,7 @@ def _as_text(value: Any) -> Any:
 
 
 Word = Annotated[str, BeforeValidator(_as_text)]
+Tag = Annotated[Word, Field(min_length=1, max_length=64)]
 
 
 class EnvSpec(_Part):
@@ -218,7 +219,7 @@ class RunSpec(_Part):
 
     project: ProjectName | None = None
     name: Annotated[str, Field(min_length=1, max_length=128)] | None = None
-    tags: tuple[Annotated[str, Field(min_length=1, max_length=64)], ...] = Field(default=(), max_length=64)
+    tags: tuple[Tag, ...] = Field(default=(), max_length=64)
     runs_dir: str = "runs"
     sync: bool = False
     extra_args: tuple[Word, ...] = ()

@@ -25,6 +25,8 @@ _SEXAGESIMAL = re.compile(r"[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?\Z")
 _LEADING_ZERO = re.compile(r"[-+]?0[0-9_]+\Z")
 _YAML_1_1_BOOL = frozenset({"yes", "no", "on", "off"})
 _SHELL_VARIABLE = re.compile(r"(?<!\\)\$\{([A-Z_][A-Z0-9_]*)\}")
+_STANDARD = "tag:yaml.org,2002:"
+_PLAIN_TAGS = (_STANDARD + "map", _STANDARD + "seq", _STANDARD + "str")
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -116,6 +118,9 @@ class _Reader:
         self.faults: list[Fault] = []
 
     def value(self, node: Any, path: tuple[str, ...]) -> Any:
+        if node.tag not in _PLAIN_TAGS and (not node.tag.startswith(_STANDARD) or "python" in node.tag):
+            self._fault(node, path, f"the tag `{node.tag}` is not allowed", "write a plain value")
+            return None
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, path)
         if isinstance(node, yaml.SequenceNode):
@@ -152,9 +157,6 @@ class _Reader:
 
     def _scalar(self, node: Any, path: tuple[str, ...]) -> Any:
         text = node.value
-        if node.tag.startswith("tag:yaml.org,2002:python") or node.tag.startswith("!"):
-            self._fault(node, path, f"the tag `{node.tag}` is not allowed", "write a plain value")
-            return None
         value = text if node.style else self._trapped(node, path, text)
         if isinstance(value, str):
             self._check_variables(node, path, value)

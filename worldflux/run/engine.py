@@ -169,6 +169,7 @@ class _Run:
         self.python: Path | None = None
 
     def carry_out(self) -> None:
+        """All stages; the record is final when this returns or raises."""
         try:
             try:
                 ending = self._stages()
@@ -180,6 +181,9 @@ class _Run:
             ending = Ending("refused", None, error.code, error.problem, error.hint)
         except WorldFluxError as error:
             ending = Ending("failed", None, error.code, error.problem, error.hint)
+        except Exception as error:
+            self._close(Ending("failed", None, "internal", f"unexpected {type(error).__name__}", ""))
+            raise
         self._close(ending)
 
     def _stages(self) -> Ending:
@@ -248,7 +252,13 @@ class _Run:
 
         metadata = dict(result.metadata)
         variables = metadata.pop("variables", {})
-        self.manifest.record_metadata(metadata)
+        try:
+            self.manifest.record_metadata(metadata)
+        except (ValueError, TypeError) as error:
+            hint = f"this is a fault of the runtime plugin {self.plugin.name}"
+            raise WorldFluxError(
+                f"the runtime's metadata can not be recorded: {error}", hint, code="metadata"
+            ) from None
         if result.log_path.is_file():
             truncated = bool(metadata.get("log_truncated"))
             self.manifest.logs.append(log_entry(self.folder, result.log_path, truncated))

@@ -1,0 +1,83 @@
+"""--json: one document on standard output, in the published form, for every command."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import jsonschema
+import pytest
+from conftest_cli import Run
+
+from worldflux.cli import schema
+from worldflux.cli.main import COMMANDS
+
+CALLS = [
+    ["--version"],
+    ["init", "new"],
+    ["run", "mine"],
+    ["run", "mine", "--dry-run"],
+    ["runs", "list"],
+    ["runs", "show"],
+    ["runs", "show", "--log"],
+    ["status"],
+    ["doctor"],
+    ["runtime", "list"],
+    ["runtime", "doctor"],
+    ["recipe", "list"],
+    ["recipe", "check"],
+    ["schema", "recipe"],
+    ["schema", "cli"],
+]
+
+
+@pytest.mark.parametrize("words", CALLS, ids=[" ".join(words) for words in CALLS])
+def test_output_fits_its_schema(words: list[str], wf: Run, recipe: Callable[..., Path]) -> None:
+    """Before and behind the command, --json gives the same envelope, and its data has its own schema."""
+    recipe("command: [python, -c, 'print(1)']\n")
+    assert wf("run", "mine").code == 0
+    document = schema.load("cli")
+    names = {rule["if"]["properties"]["command"]["const"] for rule in document["allOf"][1:]}
+    for call in ([*words, "--json"], ["--json", *words]):
+        ended = wf(*call)
+        assert ended.code == 0, ended.err
+        jsonschema.validate(ended.envelope, document)
+        assert ended.envelope["command"] in names and ended.envelope["ok"] is True
+
+
+def test_every_command_is_tried() -> None:
+    """A new command must appear in the list above, and in the schema."""
+    tried = {words[0] for words in CALLS}
+    assert set(COMMANDS) <= tried
+
+
+def test_the_schema_can_fail() -> None:
+    """Data of the wrong form, and an error without a code, are not accepted."""
+    document = schema.load("cli")
+    good = {"schema": document["$id"], "command": "runtime list", "ok": True, "warnings": [], "error": None}
+    jsonschema.validate({**good, "data": {"runtimes": ["local"]}}, document)
+    for bad in (
+        {**good, "data": {"runtimes": [1]}},
+        {**good, "data": {"names": []}},
+        {**good, "ok": False, "data": {}},
+    ):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(bad, document)
+
+
+def test_the_recipe_schema_takes_the_built_in_recipes() -> None:
+    """Each recipe that comes with WorldFlux fits the published schema, and a misspelt one does not."""
+    import yaml
+
+    from worldflux.config.project import builtin_dir
+
+    document = schema.load("recipe")
+    files = sorted(builtin_dir("recipes").glob("*/recipe.yaml"))
+    assert files
+    for file in files:
+        content = json.loads(json.dumps(yaml.safe_load(file.read_text())))
+        keys = set(document["properties"])
+        assert set(content) <= keys
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({"comand": []}, document)

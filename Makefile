@@ -23,8 +23,9 @@ bench: $(VENV)/.dev  ## print ratios against references measured in the same run
 mutants: $(VENV)/.dev  ## every known-bad design must make a test fail
 	$(BIN)/python tests/mutants/run.py
 
-lock: $(VENV)/.dev  ## renew the lock of the development environment
-	$(BIN)/uv pip compile pyproject.toml --extra dev --extra all --universal --generate-hashes \
+lock: | $(VENV)/bin/python  ## renew the lock of the development environment
+	$(BIN)/python -m pip install -q --no-input 'uv>=0.11.28'
+	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --generate-hashes \
 	  --python-version 3.10 --no-header --no-annotate --no-emit-index-url --no-emit-find-links -q -o requirements.lock
 
 test-hydra-next: $(VENV)/.dev  ## the suite on the newest pre-release of Hydra

@@ -1,0 +1,1 @@
+"""The rooms behind `worldflux.runtime.envcache`: how virtual environments are made and kept."""

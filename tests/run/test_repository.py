@@ -177,7 +177,7 @@ def test_many_untracked_files_are_counted(repo: Path, run_dir: Path, monkeypatch
 
 def test_the_folder_of_runs_is_not_source(repo: Path) -> None:
     """Runs inside of the repository that nobody told git to ignore are not listed; their like are."""
-    for name in ("runs/one", "runs/two", "runs2"):
+    for name in ("runs/one", "runs/two", "runs2", ".worldflux", "sub/.worldflux/composed"):
         (repo / name).mkdir(parents=True)
         (repo / name / "video.mp4").write_bytes(b"x")
     state = look(repo, repo / "runs" / "one")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -76,6 +75,7 @@ def test_git_variables_of_the_caller_do_not_mislead(
 ) -> None:
     """Called from a git hook, where GIT_DIR points elsewhere, it still looks at the right repository."""
     other = new_repository(tmp_path / "other")
+    git(other, "commit", "-q", "--allow-empty", "-m", "another commit")
     monkeypatch.setenv("GIT_DIR", str(other / ".git"))
     monkeypatch.setenv("GIT_WORK_TREE", str(other))
     monkeypatch.setenv("GIT_INDEX_FILE", str(other / ".git" / "index"))
@@ -86,56 +86,77 @@ def test_git_variables_of_the_caller_do_not_mislead(
 
 def test_looking_changes_nothing(repo: Path, run_dir: Path) -> None:
     """Index, objects and configuration are the same afterwards, also with stale times in the index."""
-    (repo / "run.py").write_text("changed\n")
-    os.utime(repo / "run.py", (1, 1))
+    for name in ("same.txt", "other.txt"):
+        (repo / name).write_text("x\n")
+    git(repo, "add", ".")
+    git(repo, "commit", "-q", "-m", "two")
+    (repo / "other.txt").write_text("y\n")
+    for name in ("same.txt", "other.txt"):
+        os.utime(repo / name, (1, 1))
     before = contents(repo)
-    look(repo, run_dir)
+    assert look(repo, run_dir)["dirty"] is True
     assert contents(repo) == before
+    plain(repo, "status")
+    assert contents(repo) != before, "nothing was stale, so nothing could have changed"
+
+
+PROGRAMS = (
+    "core.fsmonitor", "core.pager", "core.editor", "core.askPass", "core.sshCommand", "credential.helper",
+    "filter.evil.clean", "filter.evil.smudge", "filter.e.v.il.process", "filter.late.process",
+    "diff.external", "diff.evil.command", "diff.conv.textconv",
+)  # fmt: skip
+HOOKS = ("post-index-change", "fsmonitor-watchman", "pre-commit", "post-checkout", "reference-transaction")
+ATTRIBUTES = "*.py filter=evil\n*.dat filter=e.v.il\n*.x filter=late\n*.md diff=evil\n*.tex diff=conv\n"
 
 
 @pytest.fixture
-def trap(repo: Path, tmp_path: Path) -> Iterator[Path]:
-    """A repository whose configuration names programs everywhere; the file they leave is returned."""
+def trap(repo: Path, tmp_path: Path) -> Path:
+    """A repository that names programs everywhere; each one started adds its name to the file."""
     sprung = tmp_path / "sprung"
-    program = tmp_path / "program"
-    program.write_text(f"#!/bin/sh\necho \"$0 $@\" >> '{sprung}'\ncat\n")
-    program.chmod(0o755)
-    (repo / ".gitattributes").write_text("*.py filter=evil diff=evil\n*.dat filter=e.v.il\n*.x filter=late\n")
-    for name in ("a.dat", "b.x"):
+    hooks = tmp_path / "programs"
+    hooks.mkdir()
+    (repo / ".gitattributes").write_text(ATTRIBUTES)
+    for name in ("a.dat", "b.x", "c.md", "d.tex", "e.txt", "same.txt"):
         (repo / name).write_text("x\n")
     git(repo, "add", ".")
     git(repo, "commit", "-q", "-m", "attributes")
-    for name in (
-        "core.fsmonitor", "core.pager", "core.editor", "core.askPass", "core.sshCommand", "credential.helper",
-        "filter.evil.clean", "filter.evil.smudge", "filter.e.v.il.process", "filter.late.process",
-        "diff.external", "diff.evil.textconv", "diff.evil.command",
-    ):  # fmt: skip
-        git(repo, "config", name, str(program))
-    git(repo, "config", "filter.late.required", "true")
-    hooks = repo / ".git" / "hooks"
-    for name in (
-        "post-index-change",
-        "fsmonitor-watchman",
-        "pre-commit",
-        "post-checkout",
-        "reference-transaction",
-    ):
-        shutil.copy(program, hooks / name)
+    for name in (*PROGRAMS, *HOOKS):
+        (hooks / name).write_text(f"#!/bin/sh\necho {name} >> '{sprung}'\ncat\n")
+        (hooks / name).chmod(0o755)
+        if name in PROGRAMS:
+            git(repo, "config", name, str(hooks / name))
     git(repo, "config", "core.hooksPath", str(hooks))
-    for name in ("run.py", "a.dat", "b.x"):
-        (repo / name).write_text("changed\n")
+    git(repo, "config", "filter.late.required", "true")
+    for name in ("a.dat", "b.x", "c.md", "d.tex", "e.txt"):  # as long as before, so that content decides
+        (repo / name).write_text("y\n")
+    (repo / "run.py").write_text("print(2)\n")
+    for path in repo.glob("*.*"):
+        os.utime(path, (1, 1))
     sprung.unlink(missing_ok=True)
-    yield sprung
+    return sprung
 
 
 def test_a_hostile_repository_runs_nothing(repo: Path, run_dir: Path, trap: Path) -> None:
-    """Filters, monitors, hooks, external diffs, converters and pagers of the repository stay quiet."""
+    """Filters, monitors, hooks, external diffs and converters of the repository stay quiet."""
     state = look(repo, run_dir)
     assert not trap.exists(), trap.read_text()
     assert state["dirty"] is True
     assert state["problem"] == "3 changed files pass through a filter and are not in the diff"
-    subprocess.run(["git", "status"], cwd=repo, capture_output=True, check=False)
-    assert trap.exists(), "the trap does not work, so its silence means nothing"
+    assert stored_diff(state, run_dir).count(b"\n+y\n") == 3
+    plain(repo, "status")  # dies of the filter that is required
+    git(repo, "config", "--remove-section", "filter.late")
+    for command in (["status"], ["diff", "HEAD"], ["diff", "--no-ext-diff", "HEAD"]):
+        plain(repo, *command)
+    expected = {
+        "core.fsmonitor", "filter.evil.clean", "filter.e.v.il.process", "filter.late.process",
+        "diff.external", "diff.evil.command", "diff.conv.textconv", "post-index-change",
+    }  # fmt: skip
+    assert expected <= set(trap.read_text().split()), "the trap does not work, so its silence means nothing"
+
+
+def plain(folder: Path, *command: str) -> None:
+    """Call git without any care, whether or not it can do it."""
+    subprocess.run(["git", *command], cwd=folder, capture_output=True, stdin=subprocess.DEVNULL, check=False)
 
 
 def test_a_hostile_submodule_runs_nothing(repo: Path, run_dir: Path, trap: Path, tmp_path: Path) -> None:

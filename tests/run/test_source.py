@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from worldflux.run import source
@@ -110,6 +110,8 @@ def test_a_missing_source_has_no_digest(tmp_path: Path) -> None:
     assert source_digest(tmp_path / "file") is None
 
 
+@example(b"\\x41")
+@example(b"\xc3\\xbc")
 @given(st.binary(min_size=1, max_size=40).filter(lambda name: b"\0" not in name))
 def test_readable_names_are_plain_and_reversible(name: bytes) -> None:
     """Any bytes: one line of harmless text, from which the bytes can be had again."""

@@ -47,9 +47,6 @@ _MAX_LFS = 200
 #: With more changed paths than this the diff is taken of everything.
 _MAX_PATHSPECS = 500
 
-_SWITCHED_OFF = (
-    "core.fsmonitor=", "core.hooksPath=/dev/null", "core.pager=cat", "diff.external=", "protocol.allow=never",
-)  # fmt: skip
 _KEPT_VARIABLES = (
     "PATH",
     "HOME",
@@ -74,8 +71,8 @@ def git_state(source_dir: Path, run_dir: Path) -> Git:
     """The state of the repository that holds `source_dir`, in the manifest's form.
 
     Changes of tracked files are saved as `DIFF_NAME` in `run_dir`. Files below the folder that
-    holds the runs are the runs' own and not listed. Never raises for what git or the repository
-    does: `present` is false then, and `problem` says why.
+    holds the runs, and in `.worldflux` folders, are WorldFlux's own and not listed. Never raises
+    for what git or the repository does: `present` is false then, and `problem` says why.
 
     Args:
         source_dir: folder with the recipe's code.
@@ -99,9 +96,7 @@ def git_state(source_dir: Path, run_dir: Path) -> Git:
 class _Repository:
     def __init__(self, program: str, top: Path) -> None:
         self.top = top
-        self.command = [program, "--no-pager", "-C", str(top)]
-        for setting in _SWITCHED_OFF:
-            self.command += ["-c", setting]
+        self.command = [program, "--no-pager", "-C", str(top), "-c", "core.fsmonitor="]
         printed = self._run("config", "-z", "--get-regexp", _WANTED_SETTINGS, expected=(0, 1))
         self.settings = parse_settings(printed)
         self.filters = sorted(self._named("filter."))
@@ -135,7 +130,7 @@ class _Repository:
         changes, filtered = self._without_filtered(status.changes)
         submodules = self._submodules()
         runs = _below(run_dir.parent, self.top) or _below(run_dir, self.top)
-        untracked = [path for path in status.untracked if runs is None or not path.startswith(runs)]
+        untracked = [path for path in status.untracked if not _is_ours(path, runs)]
         state: Git = {
             "present": True,
             "commit": status.commit,
@@ -290,6 +285,11 @@ def _below(path: Path, top: Path) -> bytes | None:
     except ValueError:
         return None
     return os.fsencode(relative.as_posix()) + b"/" if relative.parts else None
+
+
+def _is_ours(path: bytes, runs: bytes | None) -> bool:
+    """Whether WorldFlux made the file: below the folder of runs, or in a `.worldflux` cache."""
+    return b".worldflux" in path.split(b"/") or (runs is not None and path.startswith(runs))
 
 
 def _is_inside(folder: Path, top: Path) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import omegaconf
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -26,13 +27,20 @@ def public_view(config: DictConfig, values: dict[str, Any]) -> dict[str, Any]:
     """
     if not _reads_environment(config):
         return values
-    OmegaConf.register_new_resolver(ENVIRONMENT_RESOLVER, _unread, replace=True)
+    _register(_unread)
     try:
         return resolved(config)
     finally:
         from omegaconf.resolvers import oc
 
-        OmegaConf.register_new_resolver(ENVIRONMENT_RESOLVER, oc.env, replace=True)
+        _register(oc.env)
+
+
+def _register(resolver: Any) -> None:
+    # OmegaConf 2.4 gave the function the name that in 2.3 belongs to another one.
+    older = omegaconf.__version__.startswith(("2.2", "2.3"))
+    register: Any = OmegaConf.register_new_resolver if older else OmegaConf.register_resolver
+    register(ENVIRONMENT_RESOLVER, resolver, replace=True)
 
 
 def _unread(name: str, default: Any = None) -> str:

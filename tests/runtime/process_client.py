@@ -37,7 +37,7 @@ def prepare(spec: dict) -> None:
     if spec.get("block"):
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     if spec.get("leak"):
-        os.set_inheritable(os.open(os.devnull, os.O_RDONLY), True)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 20)
     sys.executable = spec.get("python", sys.executable)
 
 

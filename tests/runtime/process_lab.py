@@ -77,7 +77,7 @@ class Lab:
                 kill(pid)
 
     def start(self, argv: list[str], *, pty: bool = False, **limits: Any) -> CommandProcess:
-        limits = {"timeout": 20.0, "grace": 0.3, "drain": 0.2, **limits}
+        limits = {"timeout": 10.0, "grace": 0.3, "drain": 0.2, **limits}
         return CommandProcess.start(
             argv,
             cwd=self.work,
@@ -127,7 +127,7 @@ class Lab:
             "log": str(self.log),
             "exit": str(self.exit),
             "out": str(self.folder / "client.json"),
-            "limits": {"timeout": 20.0, "grace": 0.3, "drain": 0.2, **options.pop("limits", {})},
+            "limits": {"timeout": 10.0, "grace": 0.3, "drain": 0.2, **options.pop("limits", {})},
             **options,
         }
         return [interpreter, str(CLIENT), json.dumps(spec)]

@@ -161,7 +161,9 @@ class Shim:
     def stop(self, reason: str) -> None:
         """Ask the command to end; only the first reason counts, and none after its own end."""
         self.reap()
-        if self.reason is None and self.exited_at is None:
+        if self.exited_at is not None:
+            self.spec.drain = 0.0  # nobody wants to wait for what the leader left
+        elif self.reason is None:
             self.reason = reason
             self.hard_at = time.monotonic() + self.spec.grace
             self.signal_group(self.spec.soft_signal)

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import struct
+import time
 from pathlib import Path
 from typing import Any
 
@@ -323,3 +324,19 @@ def test_any_bytes_give_a_document_or_one_error(data: bytes) -> None:
         io.from_document(document, "x")
     except WorldFluxError as error:
         assert error.problem.startswith("x: ")
+
+
+@pytest.mark.serial
+def test_checking_and_writing_cost_little(record: Manifest, tmp_path: Path) -> None:
+    """With 150 packages, 20 metrics and 10 artifacts, all but the disk takes a few milliseconds."""
+    assert record.environment is not None
+    record.environment["packages"] = {f"package-{number}": f"{number}.0.1" for number in range(150)}
+    record.metrics.update({f"m{number}": {"value": number / 7, "unit": "s"} for number in range(20)})
+    record.artifacts = [{**record.artifacts[0], "path": f"artifacts/{number}.mp4"} for number in range(10)]
+    io.prepare()
+    spent = []
+    for _ in range(10):
+        started = time.process_time()
+        io.write(tmp_path / "manifest.json", record)
+        spent.append(time.process_time() - started)
+    assert min(spent) < 0.02

@@ -127,7 +127,7 @@ def every_place(node: Any, steps: tuple[str | int, ...] = ()) -> list[tuple[str 
 
 
 PLACES = every_place(everything())
-GONE = object()
+GONE, MORE = object(), object()
 
 
 @settings(max_examples=300, deadline=None)
@@ -138,16 +138,19 @@ GONE = object()
     | st.integers(-(2**53) + 1, 2**53 - 1)
     | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
-    | st.sampled_from(["", "../x", "a\n", "NaN", [], {}, ["x"], {"x": 1}, "https://u@h/x", GONE]),
+    | st.sampled_from(["", "../x", "a\n", "NaN", [], {}, ["x"], {"x": 1}, "https://u@h/x", GONE, MORE, MORE]),
 )
 def test_the_quick_form_decides_as_the_published_one(place: tuple[str | int, ...], value: Any) -> None:
-    """Whatever stands, or is missing, anywhere in a document: inlined form and schema file agree."""
+    """Whatever stands anywhere, is missing or too much: inlined form and schema file agree."""
     document: Any = everything()
     parent = document
     for step in place[:-1]:
         parent = parent[step]
     if value is GONE:
         del parent[place[-1]]
+    elif value is MORE:
+        target = parent if isinstance(parent, dict) else document
+        target["more"] = 1
     else:
         parent[place[-1]] = copy.deepcopy(value)
     published = Draft202012Validator(validator.schema()).is_valid(document)

@@ -7,6 +7,7 @@ its result; a test compares both over many trees.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,10 +24,10 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from worldflux.config.faults import Origin, override_fault, spec_faults, unresolved_faults
+from worldflux.config.faults import Origin, override_fault
 from worldflux.config.project import Project, builtin_dir
 from worldflux.config.recipes import RECIPE_GROUP, locate_recipe
-from worldflux.config.resolve import public_view, resolved
+from worldflux.config.resolve import public_view, resolved, unresolvable
 from worldflux.config.sources import ProjectSource, RecipeSource, add_project_paths, collecting, recipe_label
 from worldflux.errors import ConfigError, Fault
 
@@ -51,6 +52,9 @@ class Composer:
         path.append("schema", "structured://")
         self._loader = ConfigLoaderImpl(path)
         self._parser = OverridesParser.create()
+        self._parsed: dict[str, Override] = {}
+        self._located: dict[str, tuple[Path, Path] | None] = {}
+        self._bases: dict[tuple[str, ...], DictConfig | None] = {}
 
     def compose(self, overrides: Sequence[str], job: str = "") -> RunRequest:
         """The run that these overrides describe.
@@ -86,10 +90,11 @@ class Composer:
         parsed = []
         for text in (*project_overrides(self.project), *overrides):
             try:
-                override = self._parser.parse_override(text)
+                override = self._parsed.get(text) or self._parser.parse_override(text)
             except HydraException as error:
                 faults.append(override_fault(text, error, self.project))
                 continue
+            self._parsed[text] = override
             if override.is_sweep_override():
                 faults.append(Fault(text, "describes several runs", "add --multirun (-m) to sweep over them"))
             else:
@@ -117,7 +122,29 @@ class Composer:
         return config
 
     def _base(self, parsed: list[Override]) -> tuple[DictConfig, list[Override]]:
-        """The chosen files merged, and the overrides that are still to be applied."""
+        """The chosen files merged, and the overrides that are still to be applied.
+
+        What the same choices give is kept and copied, as long as no choice depends on a value.
+        """
+        choices = [override for override in parsed if self._is_choice(override)]
+        key = tuple(str(override.input_line) for override in choices)
+        if key not in self._bases:
+            config, _, fixed = self._merge(choices)
+            self._bases[key] = config if fixed else None
+        kept = self._bases[key]
+        if kept is None:
+            config, values, _ = self._merge(parsed)
+            return config, values
+        return copy.deepcopy(kept), [override for override in parsed if override not in choices]
+
+    def _is_choice(self, override: Override) -> bool:
+        name = override.key_or_group
+        if override.package is not None:
+            return True
+        return "." not in name and self._loader.repository.group_exists(name)
+
+    def _merge(self, parsed: list[Override]) -> tuple[DictConfig, list[Override], bool]:
+        """Hydra's own work: merged files, overrides of values, and whether no choice is interpolated."""
         # One repository a composition: Hydra merges into the configs that it caches.
         repository = CachingConfigRepository(self._loader.repository)
         defaults = create_defaults_list(
@@ -128,7 +155,9 @@ class Composer:
             skip_missing=False,
         )
         config = self._loader._compose_config_from_defaults_list(defaults=defaults.defaults, repo=repository)
-        return config, defaults.config_overrides
+        read = [result for result in repository.cache.values() if result is not None]
+        entries = [entry for result in read for entry in result.defaults_list or ()]
+        return config, defaults.config_overrides, not any("${" in str(vars(entry)) for entry in entries)
 
     def _breaks(self, override: Override) -> bool:
         """Whether the configuration can not be built with this override alone."""
@@ -142,38 +171,48 @@ class Composer:
         self, config: DictConfig, overrides: tuple[str, ...], faults: list[Fault]
     ) -> RunRequest | None:
         origin = Origin(self.project, overrides, config)
-        name = OmegaConf.select(config, RECIPE_GROUP)
-        found = locate_recipe(self.project, name) if isinstance(name, str) else None
+        plain: Any = OmegaConf.to_container(config, resolve=False)
+        plain.pop("hydra", None)
+        name = plain.get(RECIPE_GROUP)
+        found = self._locate(name) if isinstance(name, str) else None
         if found is None and not any(RECIPE_GROUP in fault.where for fault in faults):
             faults.append(origin.no_recipe())
-        faults.extend(fault for fault in unresolved_faults(config, origin) if fault not in faults)
-        if found is None:
-            return None
-        if faults:
-            faults.extend(fault for fault in spec_faults(config, origin) if fault not in faults)
-            return None
-        values = resolved(config)
-        spec = check_spec(values, origin, faults)
-        if spec is None:
+        values = self._values(config, plain, origin, faults)
+        spec = check_spec(values, origin, faults) if values is not None else None
+        if spec is None or found is None or values is None:
             return None
         file, folder = found
         source_dir = _source_dir(spec, file, folder, self.project, faults)
         lock, lock_file = _lock_text(spec, file, folder, faults)
         from worldflux.config.request import RunRequest
 
-        plain: Any = OmegaConf.to_container(config, resolve=False)
-        plain.pop("hydra", None)
         return RunRequest(
             spec=spec,
             overrides=overrides,
             config=plain,
-            parameters=public_view(config, values),
+            parameters=public_view(config, plain, values),
             recipe_file=file,
             source_dir=source_dir,
             lock=lock,
             lock_file=lock_file,
             choices=origin.choices(),
         )
+
+    def _values(
+        self, config: DictConfig, plain: Any, origin: Origin, faults: list[Fault]
+    ) -> dict[str, Any] | None:
+        """Resolved values, or None with the values that can not be resolved among the faults."""
+        try:
+            return resolved(config)
+        except OmegaConfBaseException:
+            found = [Fault(origin.where(path), problem) for path, problem in unresolvable(config, plain)]
+            faults.extend(fault for fault in found if fault not in faults)
+            return None
+
+    def _locate(self, name: str) -> tuple[Path, Path] | None:
+        if name not in self._located:
+            self._located[name] = locate_recipe(self.project, name)
+        return self._located[name]
 
 
 def check_spec(values: dict[str, Any], origin: Origin, faults: list[Fault]) -> RunSpec | None:

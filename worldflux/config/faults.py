@@ -10,7 +10,6 @@ from omegaconf import DictConfig, OmegaConf
 from worldflux.config.nearest import did_you_mean
 from worldflux.config.project import Project
 from worldflux.config.recipes import RECIPE_GROUP, all_recipes, group_names, group_options, locate_recipe
-from worldflux.config.resolve import unresolvable
 from worldflux.config.sources import recipe_label
 from worldflux.config.yaml_file import read_yaml
 from worldflux.errors import Fault
@@ -120,22 +119,6 @@ def _first_line(error: Exception) -> str:
         if lines:
             return lines[0]
     return type(error).__name__
-
-
-def unresolved_faults(config: DictConfig, origin: Origin) -> list[Fault]:
-    """Missing values and interpolations that lead nowhere."""
-    return [Fault(origin.where(path), problem) for path, problem in unresolvable(config)]
-
-
-def spec_faults(config: DictConfig, origin: Origin) -> list[Fault]:
-    """Faults of type and range, for a configuration that already has others."""
-    from worldflux.config.compose import check_spec
-    from worldflux.config.resolve import resolved
-
-    faults: list[Fault] = []
-    if not any(True for _ in unresolvable(config)):
-        check_spec(resolved(config), origin, faults)
-    return faults
 
 
 def _known_keys(path: Sequence[str]) -> list[str]:

@@ -19,13 +19,17 @@ def resolved(config: DictConfig) -> dict[str, Any]:
     return dict(values)
 
 
-def public_view(config: DictConfig, values: dict[str, Any]) -> dict[str, Any]:
+def public_view(config: DictConfig, plain: Any, values: dict[str, Any]) -> dict[str, Any]:
     """The resolved values with everything that was read from the environment left unread.
+
+    Args:
+        plain: the unresolved values.
+        values: the resolved ones.
 
     A value such as `${oc.env:TOKEN}` is resolved to its own text, also where another key takes it
     over, so that no variable's value reaches the record.
     """
-    if not _reads_environment(config):
+    if not any(f"{ENVIRONMENT_RESOLVER}:" in text for _, text in raw_texts(plain)):
         return values
     _register(_unread)
     try:
@@ -47,27 +51,21 @@ def _unread(name: str, default: Any = None) -> str:
     return f"${{{ENVIRONMENT_RESOLVER}:{name}}}"
 
 
-def _reads_environment(config: DictConfig) -> bool:
-    return any(f"{ENVIRONMENT_RESOLVER}:" in text for _, text in raw_texts(config))
-
-
-def raw_texts(node: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Path and unresolved text of every text in a configuration."""
-    raw: Any = OmegaConf.to_container(node, resolve=False) if OmegaConf.is_config(node) else node
-    if isinstance(raw, dict):
-        for key, value in raw.items():
-            if path or key != "hydra":
-                yield from raw_texts(value, (*path, str(key)))
-    elif isinstance(raw, list):
-        for index, value in enumerate(raw):
+def raw_texts(plain: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Path and text of every text in an unresolved configuration."""
+    if isinstance(plain, dict):
+        for key, value in plain.items():
+            yield from raw_texts(value, (*path, str(key)))
+    elif isinstance(plain, list):
+        for index, value in enumerate(plain):
             yield from raw_texts(value, (*path, str(index)))
-    elif isinstance(raw, str):
-        yield path, raw
+    elif isinstance(plain, str):
+        yield path, plain
 
 
-def unresolvable(config: DictConfig) -> Iterator[tuple[tuple[str, ...], str]]:
+def unresolvable(config: DictConfig, plain: Any) -> Iterator[tuple[tuple[str, ...], str]]:
     """Path of each value that can not be resolved, and why."""
-    for path, text in raw_texts(config):
+    for path, text in raw_texts(plain):
         if text == "???":
             yield path, "is missing"
         elif "${" in text:

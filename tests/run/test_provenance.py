@@ -73,7 +73,17 @@ def test_everything_works_from_a_thread_in_a_blink(tmp_path: Path) -> None:
 
 def test_import_is_light() -> None:
     """The engine imports this before it starts the command: no slow module comes along."""
-    slow = ("jsonschema", "rfc8785", "pydantic", "asyncio", "pynvml", "psutil", "statistics")
+    slow = (
+        "jsonschema",
+        "rfc8785",
+        "pydantic",
+        "asyncio",
+        "pynvml",
+        "psutil",
+        "subprocess",
+        "platform",
+        "shutil",
+    )
     code = f"import sys, worldflux.run.provenance; print(sorted(set({slow}) & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import platform
 import re
-import subprocess
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -37,6 +35,8 @@ def interpreter(python: Path) -> Interpreter | None:
     virtualenv, whose `pyvenv.cfg` says it all.
     """
     if python == Path(sys.executable):
+        import platform
+
         return Interpreter(platform.python_implementation(), platform.python_version(), tuple(sys.path))
     return _from_configuration(python) or _ask(python)
 
@@ -89,6 +89,7 @@ def _from_configuration(python: Path) -> Interpreter | None:
 
 def _ask(python: Path) -> Interpreter | None:
     import json
+    import subprocess
 
     try:
         done = subprocess.run(

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
-import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -79,13 +77,11 @@ def owner_alive(owner: Owner) -> bool | None:
 
 def _host() -> str:
     """A digest that tells machines apart without naming them: machine-id is not to be published."""
-    import platform
-
     try:
         identity = Path("/etc/machine-id").read_text("ascii").strip()
     except (OSError, UnicodeDecodeError):
         identity = ""
-    return hashlib.sha256(f"worldflux owner\n{identity}\n{platform.node()}".encode()).hexdigest()[:16]
+    return hashlib.sha256(f"worldflux owner\n{identity}\n{os.uname().nodename}".encode()).hexdigest()[:16]
 
 
 def _boot_id() -> str | None:
@@ -233,6 +229,9 @@ def _nvidia_smi() -> tuple[list[Accelerator], str | None, str | None]:
 
 def _output(program: str, *arguments: str) -> str:
     """What a program of the system prints; empty when it is missing or fails."""
+    import shutil
+    import subprocess
+
     path = shutil.which(program)
     if path is None:
         return ""

@@ -7,7 +7,6 @@ changes the repository, the environment or the source.
 from __future__ import annotations
 
 import hashlib
-import platform
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -52,6 +51,8 @@ def environment_info(
     Returns:
         The part for the manifest, or None when that Python does not start.
     """
+    import platform
+
     python = python or Path(sys.executable)
     found = interpreter(python)
     if found is None:
@@ -78,6 +79,8 @@ def _lock(text: str | bytes | None, path: str | None) -> Lock | None:
 
 
 def _operating_system() -> str:
+    import platform
+
     if sys.platform == "darwin":
         return f"macOS {platform.mac_ver()[0]}"
     try:

@@ -10,8 +10,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import shutil
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -84,6 +82,8 @@ def git_state(source_dir: Path, run_dir: Path) -> Git:
     top = _top(source_dir)
     if top is None:
         return {"present": False, "problem": "the source folder is in no git repository"}
+    import shutil
+
     program = shutil.which("git")
     if program is None:
         return {"present": False, "problem": "git is not installed"}
@@ -112,6 +112,8 @@ class _Repository:
         return {name.split(".", 1)[1].rpartition(".")[0]: value for name, value in found.items()}
 
     def _run(self, *arguments: str, data: bytes = b"", expected: Sequence[int] = (0,)) -> bytes:
+        import subprocess
+
         command = [*self.command, *arguments]
         try:
             done = subprocess.run(
@@ -216,6 +218,7 @@ class _Repository:
 
     def _read_some(self, arguments: list[str], limit: int) -> tuple[bytes, bool]:
         """The first `limit` bytes that git prints, and whether there were more."""
+        import subprocess
         import threading
 
         with subprocess.Popen(

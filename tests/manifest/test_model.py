@@ -274,5 +274,5 @@ def test_import_is_light() -> None:
         "import sys, worldflux.manifest.model, worldflux.manifest.io\n"
         f"print(sorted({{*{slow}, 'worldflux.manifest.parts'}} & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

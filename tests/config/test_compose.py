@@ -109,10 +109,7 @@ def test_other_hydra_applications_see_nothing_of_us(tmp_path: Path) -> None:
     """A Hydra application of the same environment has no search path, runtime or recipe of ours."""
     app = tmp_path / "app.py"
     app.write_text(
-        "import hydra\n"
-        "@hydra.main(config_path=None)\n"
-        "def main(cfg): print('cfg', dict(cfg))\n"
-        "main()\n"
+        "import hydra\n@hydra.main(config_path=None)\ndef main(cfg): print('cfg', dict(cfg))\nmain()\n"
     )
     for words in ([], ["--info", "searchpath"], ["--help"]):
         ended = subprocess.run(

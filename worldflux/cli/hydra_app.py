@@ -74,6 +74,9 @@ def _dispatch(words: list[str]) -> int:
         return render.show(Answer({}, _help()), COMMAND, False)
     overrides = normalize(overrides)
     if all(flag in ("--run", "-r") for flag in flags):
+        from worldflux.cli.sweep import check_single
+
+        check_single(overrides)
         return _one(overrides)
     return _through_hydra(flags, overrides)
 

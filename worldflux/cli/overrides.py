@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from worldflux.config.grammar import as_override
+
 #: Hydra's flags that take a value as the next word.
 _WITH_VALUE = frozenset(
     {"--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp", "--package", "-p", "--cfg", "-c",
      "--experimental-rerun"}
 )  # fmt: skip
+#: Keys whose value is an expression of another grammar; quoted here so that nobody has to.
+_EXPRESSIONS = ("sweep.include", "sweep.exclude")
 _INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
 
 
@@ -47,5 +51,7 @@ def normalize(overrides: Sequence[str]) -> list[str]:
             text = f"+recipe={value}"
         elif sign and name in ("runtime", "cost_guard"):
             text = f"{name}={value}"
+        elif sign and name in _EXPRESSIONS and value[:1] not in ("'", '"', "["):
+            text = as_override(name, value)
         result.append(text)
     return result

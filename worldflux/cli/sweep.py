@@ -1,37 +1,74 @@
-"""A sweep: every job composed and checked first, then run side by side."""
+"""A sweep: every job composed and checked first, then run side by side; resumed by its ledger."""
 
 from __future__ import annotations
 
 import os
+import random
 import sys
-import threading
+import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from worldflux.cli import render
 from worldflux.config.project import Project, load_project
-from worldflux.errors import ConfigError, Fault, WorldFluxError
-from worldflux.run.cancel import Cancellation
+from worldflux.errors import ConfigError, Fault, UsageError, WorldFluxError
+from worldflux.run.pool import Policy, Pool
 
 if TYPE_CHECKING:
-    from worldflux.config.request import RunRequest
+    from worldflux.config.sweep import Job
+    from worldflux.run.cancel import Cancellation
     from worldflux.run.engine import RunRecord
+    from worldflux.run.ledger import Ledger
+
+REMOTE_PARALLEL = 16
 
 
-def sweep(arguments: Sequence[str], params: Mapping[str, Any], launcher: Any) -> Any:
-    """Check all jobs, then hand them to the launcher. Ends the process with the sweep's code.
+@dataclass(frozen=True)
+class JobEnded:
+    """One run of a job: its record, or why there is none."""
+
+    record: RunRecord | None
+    problem: str = ""
+
+    @property
+    def succeeded(self) -> bool:
+        return self.record is not None and self.record.manifest.status == "succeeded"
+
+    @property
+    def status(self) -> str:
+        return self.record.manifest.status if self.record is not None else "failed"
+
+    @property
+    def reason(self) -> str:
+        """Why it did not succeed; empty when it did."""
+        if self.record is None:
+            return self.problem
+        error = self.record.manifest.run["error"]
+        return error["message"] if error else ""
+
+
+def sweep(arguments: Sequence[str], params: Mapping[str, Any], launcher: Any) -> None:
+    """Check all jobs, run what is to be run, and end the process with the sweep's exit code.
 
     Raises:
         ConfigError: with the faults of all jobs.
+        UsageError: the sweep to resume does not exist, or its configuration has changed.
     """
-    from worldflux.config.hydra_main import expand, failed_jobs
+    from worldflux.config.sweep import compose_jobs, plan_jobs
 
-    jobs = expand(arguments, params)
-    requests = compose_all(jobs, load_project())
+    project = load_project()
+    resume = _resumed(arguments)
+    if resume is not None:
+        raise SystemExit(_resume(resume, arguments, project))
+    plan = plan_jobs(arguments, params, project)
+    jobs = compose_jobs(plan.jobs, project, plan.settings)
+    _check_plugins(jobs, project)
     if type(launcher).__name__ == "WorldFluxLauncher":
-        raise SystemExit(run_all(requests, load_project()))
-    returned = launcher.launch(jobs, initial_job_idx=0)
+        raise SystemExit(_run(jobs, _ledger(jobs, arguments, project), project))
+    from worldflux.config.hydra_main import failed_jobs
+
+    returned = launcher.launch([list(job.request.overrides) for job in jobs], initial_job_idx=0)
     failed = failed_jobs(returned)
     print(f"sweep: {len(returned) - failed} succeeded, {failed} failed", flush=True)
     raise SystemExit(1 if failed else 0)
@@ -40,123 +77,172 @@ def sweep(arguments: Sequence[str], params: Mapping[str, Any], launcher: Any) ->
 def launch(job_overrides: Sequence[Sequence[str]], first: int) -> list[Any]:
     """Jobs that another sweeper asked for: run side by side, returned in Hydra's terms."""
     from worldflux.config.hydra_main import job_return
+    from worldflux.config.sweep import compose_jobs
 
     project = load_project()
-    requests = compose_all([list(job) for job in job_overrides], project)
-    pool = _Pool(requests, project)
-    pool.run()
-    ended = zip(requests, pool.records, strict=True)
-    return [job_return(request.overrides, pool.problem_of(record)) for request, record in ended]
+    jobs = [compose_jobs([list(overrides)], project, {})[0] for overrides in job_overrides]
+    work = _Sweep(jobs, _ledger(jobs, [], project), project)
+    work.run()
+    ended = [work.ended.get(job.job_id, JobEnded(None, "the job did not run")) for job in jobs]
+    return [job_return(job.request.overrides, each.reason) for job, each in zip(jobs, ended, strict=True)]
 
 
-def compose_all(jobs: Sequence[Sequence[str]], project: Project) -> list[RunRequest]:
-    """Every job as a request.
+def _resumed(arguments: Sequence[str]) -> str | None:
+    for text in arguments:
+        if text.startswith("sweep.resume="):
+            return text.partition("=")[2].strip("'\"") or None
+    return None
 
-    Raises:
-        ConfigError: the faults of all jobs together; one that all jobs share is named once.
-    """
+
+def _resume(wanted: str, arguments: Sequence[str], project: Project) -> int:
+    """Go on with a sweep: its own jobs, with what is typed now about how to go about it."""
+    from worldflux.config.sweep import compose_jobs
+    from worldflux.run.ledger import Ledger
+
+    how = [text for text in arguments if text.startswith("sweep.") and not text.startswith("sweep.resume=")]
+    others = [text for text in arguments if not text.startswith("sweep.")]
+    if others:
+        raise UsageError(
+            f"sweep.resume goes on with the jobs of that sweep; {others[0]} would change them",
+            f"worldflux-run -m sweep.resume={wanted}",
+        )
+    ledger = Ledger.open(project.runs_dir, wanted)
+    jobs = compose_jobs([[*overrides, *how] for overrides in ledger.jobs.values()], project, {})
+    changed = [job for job in jobs if job.job_id not in ledger.jobs]
+    if changed or len(jobs) != len(ledger.jobs):
+        shown = " ".join(changed[0].request.overrides) if changed else ""
+        raise UsageError(
+            f"the configuration has changed since sweep {ledger.sweep_id}: "
+            f"{len(changed)} of {len(ledger.jobs)} jobs would compute something else ({shown})",
+            "undo the change to go on, or start a new sweep",
+            code="changed",
+        )
+    _check_plugins(jobs, project)
+    return _run(jobs, ledger, project)
+
+
+def _ledger(jobs: Sequence[Job], arguments: Sequence[str], project: Project) -> Ledger:
+    from worldflux.run.ledger import Ledger
+
+    runs_dir = project.root / jobs[0].request.spec.runs_dir
+    return Ledger.create(runs_dir, arguments, {job.job_id: list(job.request.overrides) for job in jobs})
+
+
+def _check_plugins(jobs: Sequence[Job], project: Project) -> None:
+    """Every runtime that is chosen exists, is allowed and takes its options."""
     from worldflux.cli.session import make_plugin
-    from worldflux.config.compose import Composer
 
-    composer = Composer(project)
-    requests, faults = [], []
-    for index, job in enumerate(jobs):
-        try:
-            request = composer.compose(job)
-            make_plugin(request, project)
-            requests.append(request)
-        except ConfigError as error:
-            faults += [(fault, index) for fault in error.faults]
-    if faults:
-        raise ConfigError(_merged(faults, len(jobs)), "nothing was run")
-    return requests
+    seen: set[str] = set()
+    for job in jobs:
+        runtime = job.request.spec.runtime
+        key = f"{runtime.target} {sorted(runtime.options.items(), key=lambda item: item[0])}"
+        if key not in seen:
+            make_plugin(job.request, project)
+            seen.add(key)
 
 
-def _merged(faults: Sequence[tuple[Fault, int]], jobs: int) -> list[Fault]:
-    """Equal faults once, with the jobs they were found in."""
-    found: dict[Fault, list[int]] = {}
-    for fault, index in faults:
-        found.setdefault(fault, []).append(index)
-    merged = []
-    for fault, indexes in found.items():
-        shown = ", ".join(str(i) for i in indexes[:5]) + (", ..." if len(indexes) > 5 else "")
-        label = "" if len(indexes) == jobs else f"job{'s' if len(indexes) > 1 else ''} {shown}"
-        merged.append(Fault(fault.where, fault.problem, fault.hint, label))
-    return merged
-
-
-def run_all(requests: Sequence[RunRequest], project: Project) -> int:
-    """Run every request and print one line for each; the sweep's exit code."""
-    pool = _Pool(requests, project)
-    interrupted = pool.run()
-    counts: dict[str, int] = {}
-    for record in pool.records:
-        status = record.manifest.status if record is not None else "not run"
-        counts[status] = counts.get(status, 0) + 1
-    print("sweep: " + ", ".join(f"{count} {status}" for status, count in counts.items()), flush=True)
+def _run(jobs: Sequence[Job], ledger: Ledger, project: Project) -> int:
+    """Run what is missing and tell how it went; the sweep's exit code."""
+    work = _Sweep(jobs, ledger, project)
+    interrupted = work.run()
+    work.summarize()
     if interrupted:
         return 130
-    return 0 if set(counts) <= {"succeeded"} else 1
+    return 0 if all(work.statuses().get(job.job_id) == "succeeded" for job in jobs) else 1
 
 
-class _Pool:
-    """Runs requests in threads, at most `max_parallel` at a time, and cancels them on Ctrl-C."""
+class _Sweep:
+    """One sweep at work, with one line for everything that changes."""
 
-    def __init__(self, requests: Sequence[RunRequest], project: Project) -> None:
-        self.requests, self.project = requests, project
-        self.records: list[RunRecord | None] = [None] * len(requests)
-        sweep = requests[0].spec.sweep if requests else None
-        self._parallel = (sweep.max_parallel if sweep else None) or os.cpu_count() or 1
-        self._fail_fast = bool(sweep and sweep.fail_fast)
-        self._cancellation = Cancellation()
-        self._stopped = False
-        self._lock = threading.Lock()
-
-    def problem_of(self, record: RunRecord | None) -> str:
-        """Why a job did not succeed; empty when it did."""
-        if record is None:
-            return "the job did not run"
-        error = record.manifest.run["error"]
-        return error["message"] if error else ""
+    def __init__(self, jobs: Sequence[Job], ledger: Ledger, project: Project) -> None:
+        self.jobs, self.ledger, self.project = jobs, ledger, project
+        self.ended: dict[str, JobEnded] = {}
+        self.kept = [
+            job for job in jobs if ledger.runs.get(job.job_id) and ledger.status(job.job_id) == "succeeded"
+        ]
+        self._begun = time.monotonic()
+        settings = jobs[0].request.spec.sweep
+        local = all(job.request.spec.runtime.name == "local" for job in jobs)
+        default = (os.cpu_count() or 1) if local else REMOTE_PARALLEL
+        self._policy = Policy(settings.max_parallel or default, settings.retries, settings.fail_fast)
+        self._order = settings.order
 
     def run(self) -> bool:
         """Whether the sweep was interrupted."""
         from worldflux.cli.session import terminate_as_interrupt
 
-        with ThreadPoolExecutor(self._parallel) as threads, terminate_as_interrupt():
-            waiting: set[Future[None]] = {threads.submit(self._one, i) for i in range(len(self.requests))}
-            try:
-                while waiting:
-                    _, waiting = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
-            except KeyboardInterrupt:
-                self._cancellation.request()
-                wait(waiting)
-                return True
-        return False
+        kept = {job.job_id for job in self.kept}
+        todo = [job for job in self.jobs if job.job_id not in kept]
+        if self._order == "reverse":
+            todo.reverse()
+        elif self._order == "random":
+            random.Random(self.ledger.sweep_id).shuffle(todo)
+        head = f"sweep {self.ledger.sweep_id}: {len(self.jobs)} jobs, {self._policy.parallel} at a time"
+        print(head + (f", {len(kept)} done before" if kept else ""), flush=True)
+        pool: Pool[Job, JobEnded] = Pool(self._policy, self._carry_out, self._told)
+        try:
+            with terminate_as_interrupt():
+                return pool.run(todo)
+        finally:
+            self.ledger.close()
 
-    def _one(self, index: int) -> None:
-        if self._stopped or self._cancellation.requested:
-            return
+    def _carry_out(self, job: Job, cancellation: Cancellation) -> JobEnded:
         from worldflux.cli.session import make_place, make_plugin
         from worldflux.run.engine import execute
         from worldflux.run.observer import Silent
 
-        request = self.requests[index]
-        label = " ".join(request.overrides)
+        run_id, attempt = self.ledger.start(job.job_id)
         try:
-            plugin = make_plugin(request, self.project)
-            place = make_place(self.project, request.spec.runs_dir)
-            record = execute(request, plugin, place, Silent(), self._cancellation)
+            more = {
+                "sweep_id": self.ledger.sweep_id,
+                "job_id": job.job_id,
+                "run_id": run_id,
+                "attempt": attempt,
+            }
+            place = make_place(self.project, job.request.spec.runs_dir, **more)
+            plugin = make_plugin(job.request, self.project)
+            return JobEnded(execute(job.request, plugin, place, Silent(), cancellation))
         except WorldFluxError as error:
-            self._tell(index, "failed", label, error.problem)
-            self._stopped = self._stopped or self._fail_fast
-            return
-        self.records[index] = record
-        self._tell(index, record.manifest.status, label, self.problem_of(record) or record.run_id)
-        self._stopped = self._stopped or (self._fail_fast and record.exit_code != 0)
+            return JobEnded(None, error.problem)
 
-    def _tell(self, index: int, status: str, label: str, text: str) -> None:
-        code = "32" if status == "succeeded" else "31"
-        with self._lock:
-            place = f"[{index + 1}/{len(self.requests)}]"
-            print(f"{place} {render.paint(status, code, sys.stdout)}  {label}  {text}", flush=True)
+    def _told(self, job: Job, ended: JobEnded | None) -> None:
+        if ended is None:
+            return
+        self.ended[job.job_id] = ended
+        color = "32" if ended.succeeded else "31"
+        place = f"[{len(self.ended) + len(self.kept)}/{len(self.jobs)}]"
+        label = " ".join(text for text in job.request.overrides if not text.startswith("sweep."))
+        text = ended.reason or (ended.record.run_id if ended.record else "")
+        print(f"{place} {render.paint(ended.status, color, sys.stdout)}  {label}  {text}", flush=True)
+
+    def statuses(self) -> dict[str, str]:
+        """Job id -> status, for every job that has ended, now or before."""
+        done = {job.job_id: "succeeded" for job in self.kept}
+        return {**done, **{job_id: ended.status for job_id, ended in self.ended.items()}}
+
+    def summarize(self) -> None:
+        statuses = self.statuses()
+        counts: dict[str, int] = {}
+        for job in self.jobs:
+            status = statuses.get(job.job_id, "not started")
+            counts[status] = counts.get(status, 0) + 1
+        told = ", ".join(
+            f"{count} {status}" for status, count in sorted(counts.items(), key=lambda item: -item[1])
+        )
+        print(f"sweep: {told} in {render.duration(time.monotonic() - self._begun)}", flush=True)
+        if set(counts) != {"succeeded"}:
+            print(f"go on with: worldflux-run -m sweep.resume={self.ledger.sweep_id}", flush=True)
+
+
+def check_single(arguments: Sequence[str]) -> None:
+    """Refuse settings that only mean something for a sweep.
+
+    Raises:
+        ConfigError: `sweep.resume` and the like without --multirun.
+    """
+    planning = ("resume", "seeds", "zip", "file", "include", "exclude")
+    wrong = [
+        text for text in arguments if text.partition("=")[0].lstrip("+") in [f"sweep.{p}" for p in planning]
+    ]
+    if wrong:
+        raise ConfigError([Fault(text, "belongs to a sweep", "add --multirun (-m)") for text in wrong])

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import hydra
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import HydraException
 from omegaconf import DictConfig
@@ -20,9 +18,7 @@ from worldflux.config.compose import PRIMARY, Composer
 from worldflux.config.project import builtin_dir, load_project
 from worldflux.config.request import RunRequest
 from worldflux.config.sources import register
-from worldflux.errors import ConfigError, Fault, UsageError, WorldFluxError
-
-MAX_JOBS = 10_000
+from worldflux.errors import UsageError, WorldFluxError
 
 #: Chosen unless something else is typed: our sweeper, and no log files or folders of Hydra's own.
 DEFAULTS = {
@@ -81,23 +77,6 @@ def composed_by_hydra(config: DictConfig) -> RunRequest:
         ConfigError: with all its faults.
     """
     return Composer(load_project()).finish(config, list(HydraConfig.get().overrides.task))
-
-
-def expand(arguments: Sequence[str], params: Mapping[str, Any]) -> list[list[str]]:
-    """The overrides of every job of a sweep: all combinations, the last argument varying fastest.
-
-    Raises:
-        ConfigError: there are more than `MAX_JOBS` jobs.
-    """
-    texts = [f"{key}={value}" for key, value in params.items()] + list(arguments)
-    parsed = OverridesParser.create().parse_overrides(texts)
-    count = 1
-    for override in parsed:
-        if override.is_discrete_sweep():
-            count *= sum(1 for _ in zip(override.sweep_iterator(), range(MAX_JOBS + 1), strict=False))
-        if count > MAX_JOBS:
-            raise ConfigError([Fault("sweep", f"describes more than {MAX_JOBS:,} jobs", "split it up")])
-    return [list(job) for batch in BasicSweeper.split_arguments(parsed, None) for job in batch]
 
 
 def job_return(overrides: Sequence[str], problem: str) -> JobReturn:

@@ -173,8 +173,18 @@ class CostGuard(_Part):
 
 
 class SweepSpec(_Part):
-    max_parallel: int | None = Field(default=None, ge=1, le=10_000)
+    """How a sweep goes about its jobs; the same for all of them."""
+
+    resume: str | None = None
+    max_parallel: Annotated[int, BeforeValidator(_not_bool), Field(ge=1, le=1000)] | None = None
+    retries: Annotated[int, BeforeValidator(_not_bool), Field(ge=0, le=100)] = 0
     fail_fast: bool = False
+    order: Literal["given", "reverse", "random"] = "given"
+    seeds: int | None = None
+    zip: tuple[str, ...] = ()
+    file: str | None = None
+    include: tuple[str, ...] | str | None = None
+    exclude: tuple[str, ...] | str | None = None
 
 
 class RuntimeEnvSpec(_Part):

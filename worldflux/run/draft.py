@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 #: Extension with the random mark that every process of the run carries in its environment.
 RUN_MARK = "worldflux.run-mark"
+#: Extension with the digest of what a sweep's job computes.
+JOB = "worldflux.job"
 
 
 def draft_manifest(
@@ -68,6 +70,8 @@ def draft_manifest(
     names = sorted({name.removesuffix("?") for name in (*spec.env.pass_, *spec.runtime.env.pass_)})
     manifest.secrets = [{"name": name} for name in names]
     manifest.extensions[RUN_MARK] = mark
+    if place.job_id is not None:
+        manifest.extensions[JOB] = place.job_id
     return manifest
 
 

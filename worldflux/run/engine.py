@@ -48,6 +48,10 @@ class Place:
         gate: refuses bytes that carry a secret.
         argv: the command line, secrets masked.
         guards: further checks of the preflight.
+        sweep_id, job_id: of the sweep that the run is part of.
+        run_id: an id that was given out before; a new one by default.
+        parent_id: the run that this one repeats.
+        attempt: how many runs the job has had, with this one.
     """
 
     project: str
@@ -60,6 +64,8 @@ class Place:
     argv: tuple[str, ...] = ()
     guards: tuple[Guard, ...] = ()
     sweep_id: str | None = None
+    job_id: str | None = None
+    run_id: str | None = None
     parent_id: str | None = None
     attempt: int = 1
 
@@ -98,7 +104,7 @@ def execute(
         WorldFluxError: the record itself can not be written.
     """
     forwarded = check(request, plugin, place)
-    run_id, folder = store.create(place.runs_dir)
+    run_id, folder = store.create(place.runs_dir, place.run_id)
     mark = str(uuid.uuid4())
     manifest = draft_manifest(request, plugin, place, run_id, mark)
     record = RunRecord(run_id, folder, manifest)

@@ -31,22 +31,21 @@ class StoredRun:
     problem: str = ""
 
 
-def create(runs_dir: Path) -> tuple[str, Path]:
+def create(runs_dir: Path, run_id: str | None = None) -> tuple[str, Path]:
     """A new run folder that nobody else has: its id and path.
+
+    Args:
+        run_id: an id that was given out before; a new one by default.
 
     Raises:
         WorldFluxError: the folder can not be made (read-only, disk full).
     """
     try:
         runs_dir.mkdir(parents=True, exist_ok=True)
-        while True:
-            run_id = new_run_id()
-            folder = runs_dir / run_id
-            try:
-                folder.mkdir()
-            except FileExistsError:
-                continue
-            return run_id, folder
+        run_id = run_id or new_run_id()
+        folder = runs_dir / run_id
+        folder.mkdir()
+        return run_id, folder
     except OSError as error:
         raise WorldFluxError(
             f"the run's folder can not be made in {runs_dir}: {error.strerror}",

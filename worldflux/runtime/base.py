@@ -3,7 +3,7 @@
 A runtime plugin is a class with a `name` and four methods. The engine calls them in this
 order, from one thread: `doctor` and `build_env` before anything is started, `run` once,
 `teardown` always, even when `build_env` or `run` raised. `cancel` is optional and is the
-only method that may be called from another thread, or from a signal handler.
+only method that may be called from another thread; asked again, it ends the run at once.
 
 A plugin is proven by inheriting `worldflux.testing.RuntimeSuite` in its test.
 """

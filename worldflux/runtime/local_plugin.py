@@ -15,7 +15,6 @@ from worldflux.runtime.command import located
 
 if TYPE_CHECKING:
     from worldflux.runtime.envcache import Lease
-
     from worldflux.runtime.process import CommandProcess
 
 MEGABYTE = 2**20
@@ -110,11 +109,17 @@ class LocalPlugin:
         )
 
     def cancel(self, ctx: RuntimeContext) -> None:
-        """Ask the run to end: polite signal, grace, hard signal. Returns at once; any thread."""
+        """Ask the run to end: polite signal, grace, hard signal; asked again, the hard one at once.
+
+        Returns at once; any thread may call it.
+        """
         with self._lock:
+            again = ctx.run_id in self._cancelled
             self._cancelled.add(ctx.run_id)
             process = self._running.get(ctx.run_id)
-        if process is not None:
+        if process is not None and again:
+            process.kill()
+        elif process is not None:
             process.stop()
 
     def teardown(self, ctx: RuntimeContext) -> None:

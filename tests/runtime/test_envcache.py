@@ -164,34 +164,27 @@ def test_a_damaged_environment_is_built_again(root: Path, house: Wheelhouse, dam
 
 
 def test_a_hostile_project_folder_changes_nothing(
-    root: Path, house: Wheelhouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    house: Wheelhouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """ENV-05: configuration and modules that lie in the current folder are neither read nor run."""
+    """ENV-05: configuration and modules in the current folder, above the cache or in HOME are not used."""
     project = tmp_path / "project"
-    project.mkdir()
     evil = Wheelhouse(project / "evil")
     evil.add("alpha-one", "1.0", files={"alpha_one.py": "VERSION = 'evil'\n"})
     evil.add("delta", "6.6")
-    (project / "uv.toml").write_text(
-        f'find-links = ["{evil.folder}"]\nindex-url = "http://127.0.0.1:1/simple"\n'
+    settings = (
+        f'find-links = ["{evil.folder}"]\nindex-url = "http://127.0.0.1:1/simple"\nlink-mode = "hardlink"\n'
     )
-    (project / "pyproject.toml").write_text(
-        f'[tool.uv]\nfind-links = ["{evil.folder}"]\n[tool.uv.pip]\nno-index = false\n'
-        'index-url = "http://127.0.0.1:1/simple"\nlink-mode = "hardlink"\n'
-    )
+    for place in (project / "uv.toml", tmp_path / "home" / ".config" / "uv" / "uv.toml"):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(f"{settings}[pip]\n{settings}")
+    (project / "pyproject.toml").write_text(f"[tool.uv]\n{settings}[tool.uv.pip]\n{settings}")
     (project / ".python-version").write_text("2.7\n")
     ran = tmp_path / "ran"
-    for name in (
-        "sitecustomize.py",
-        "usercustomize.py",
-        "json.py",
-        "encodings.py",
-        "numpy.py",
-        "platform.py",
-    ):
-        (project / name).write_text(f"open({str(ran)!r}, 'a').write(__file__)\n")
+    for name in ("sitecustomize", "usercustomize", "json", "encodings", "numpy", "platform", "runpy"):
+        (project / f"{name}.py").write_text(f"open({str(ran)!r}, 'a').write(__file__)\n")
     monkeypatch.chdir(project)
     environ = house.environ(
+        HOME=str(tmp_path / "home"),
         PYTHONPATH=str(project),
         UV_CONFIG_FILE=str(project / "uv.toml"),
         UV_LINK_MODE="hardlink",
@@ -199,10 +192,10 @@ def test_a_hostile_project_folder_changes_nothing(
         UV_PROJECT=str(project),
         UV_INSECURE_NO_ZIP_VALIDATION="1",
     )
-    environment = get(root, house, environ=environ)
+    environment = get(project / "envs", house, environ=environ)
     assert printed(environment.python, "import alpha_one; print(alpha_one.VERSION)") == "1.0"
     with pytest.raises(WorldFluxError, match="delta"):
-        get(root, house, "delta\n", unpinned=True, environ=environ)
+        get(project / "envs", house, "delta\n", unpinned=True, environ=environ)
     assert not ran.exists()
 
 

@@ -84,6 +84,14 @@ def injected(root: Path, house: Wheelhouse, rule: str, **more: str) -> subproces
     return done
 
 
+@needs_strace
+def test_killed_half_way(root: Path, house: Wheelhouse) -> None:
+    """F3: uv dies with half of the files in place; what is left is not taken for an environment."""
+    done = injected(root, house, "copy_file_range:signal=KILL:when=40")
+    assert done.returncode != 0
+    usable(root, house)
+
+
 @pytest.mark.slow
 @needs_strace
 def test_killed_at_any_step(root: Path, house: Wheelhouse, tmp_path: Path) -> None:

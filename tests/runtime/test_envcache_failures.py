@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import threading
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,6 +38,7 @@ class Index(http.server.ThreadingHTTPServer):
         self.folder = folder
         self.yanked: set[str] = set()
         self.logins: list[str] = []
+        self.cut = False
 
     def url(self, path: str, login: str = "") -> str:
         return f"http://{login}127.0.0.1:{self.server_address[1]}{path}"
@@ -73,7 +75,8 @@ class _Answer(http.server.BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         if self.command == "GET":
-            self.wfile.write(body)
+            self.wfile.write(body[: len(body) // 2] if self.server.cut and body[:1] != b"<" else body)
+        self.close_connection = self.server.cut
 
     def log_message(self, *_: object) -> None:
         return
@@ -155,6 +158,30 @@ def test_what_can_not_be_had(root: Path, house: Wheelhouse, lock: str, code: str
     (house.folder / "source_only-1.0.tar.gz").write_bytes(b"not looked into")
     error = refusal(root, house, lock)
     assert error.code == code and named in error.problem
+
+
+@pytest.mark.parametrize("spoiled", ["not a zip", "no metadata", "cut short", "climbs out"])
+def test_a_wheel_that_is_broken(root: Path, house: Wheelhouse, spoiled: str) -> None:
+    """A file that has the locked hash and still is no wheel is told as such, not as a failing network."""
+    wheel = house.add("gamma", files={"gamma.py": "V = 1\n" * 5000})
+    if spoiled == "not a zip":
+        wheel.path.write_bytes(b"<html>login</html>")
+    elif spoiled == "cut short":
+        wheel.path.write_bytes(wheel.path.read_bytes()[:20_000])
+    else:
+        with zipfile.ZipFile(wheel.path, "w") as archive:
+            archive.writestr("../../climbed.py" if spoiled == "climbs out" else "gamma.py", "V = 1\n")
+    line = f"gamma==1.0 --hash=sha256:{hashlib.sha256(wheel.path.read_bytes()).hexdigest()}\n"
+    error = refusal(root, house, line)
+    assert error.code == "bad-wheel" and "gamma==1.0" in error.problem
+    assert not list(root.parent.rglob("climbed.py"))
+
+
+def test_an_answer_that_is_cut(root: Path, house: Wheelhouse, index: Index) -> None:
+    """An index that stops in the middle of a file is a temporary failure."""
+    index.cut = True
+    error = refusal(root, house, house.lock(), environ=indexed(house, index.url("/simple")))
+    assert error.code == "index-unreachable" and error.exit_code == 3
 
 
 def test_requirements_that_contradict(root: Path, house: Wheelhouse) -> None:

@@ -236,8 +236,8 @@ def test_patterns_are_no_names(name: str) -> None:
 @pytest.mark.parametrize(
     "name",
     ["WORLDFLUX_API_KEY", "WORLDFLUX_RUN_ID", "LD_PRELOAD", "PYTHONPATH", "PYTHONUNBUFFERED", "PATH",
-     "TMPDIR", "UV_INDEX_X_PASSWORD", "PIP_INDEX_URL", "SSH_AUTH_SOCK", "DYLD_INSERT_LIBRARIES", "GIT_ASKPASS", "ENV",
-     "BASH_FUNC_x", "SHELL"],
+     "TMPDIR", "UV_INDEX_X_PASSWORD", "PIP_INDEX_URL", "SSH_AUTH_SOCK", "DYLD_INSERT_LIBRARIES", "ENV",
+     "GIT_ASKPASS", "BASH_FUNC_x", "SHELL"],
 )  # fmt: skip
 def test_never_forwarded_even_when_allowed(name: str) -> None:
     """Some names stay outside whatever recipe and project say."""

@@ -65,7 +65,13 @@ CAUSES = (
         AccessError,
     ),
     Cause(
-        r"failed to fetch|failed to download|error sending request|timed out|\b50[0234] [A-Z]",
+        r"failed to (download|install)[^`]*`(?P<package>[^`]+)`[^`]*(extract archive|wheel is invalid)",
+        "bad-wheel",
+        "{package}: the file is not a usable wheel",
+        "choose another version, or another index if yours answers with something else (UV_DEFAULT_INDEX)",
+    ),
+    Cause(
+        r"failed to fetch|sending request|response body|timed out|connection (closed|reset)|\b50[0234] [A-Z]",
         "index-unreachable",
         "the package index can not be reached",
         INDEX_HINT,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -10,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from envcache_lab import children, get, house, in_use, names_left, printed, root
+from envcache_lab import CHILD, children, get, house, in_use, names_left, printed, root
 from wheelhouse import Wheelhouse
 
 from worldflux.errors import ConfigError, TemporaryError, UsageError, WorldFluxError
@@ -214,6 +215,18 @@ def test_odd_paths(root: Path, house: Wheelhouse, name: str) -> None:
         [environment.path / "bin" / "alpha-hi"], capture_output=True, text=True, env={"PATH": "/usr/bin:/bin"}
     )
     assert done.stdout == "alpha says hi\n", done.stderr
+
+
+def test_the_current_folder_was_removed(root: Path, house: Wheelhouse, tmp_path: Path) -> None:
+    """A shell that stands in a deleted folder can still start a run."""
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    asked = json.dumps({"root": str(root), "lock": house.lock(), "environ": house.environ()})
+    script = 'cd "$1"; rmdir "$1"; exec "$2" "$3" "$4"'
+    done = subprocess.run(
+        ["sh", "-c", script, "sh", gone, sys.executable, CHILD, asked], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_no_home_and_a_home_that_can_not_be_written(root: Path, house: Wheelhouse, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -39,6 +40,15 @@ GOOD = {
     "LD_LIBRARY_PATH": "/cuda/lib", "NCCL_DEBUG": "INFO", "SLURM_JOB_ID": "7", "MUJOCO_GL": "egl",
     "DISPLAY": ":0", "HF_HOME": "/big/hf", "OMP_NUM_THREADS": "2",
 }  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def no_links_left(tmp_path: Path) -> Iterator[None]:
+    """Short names that a test made go away with it."""
+    yield
+    for link in Path("/tmp").glob("wf-*"):
+        if link.is_symlink() and os.readlink(link).startswith(str(tmp_path)):
+            link.unlink()
 
 
 def build(tmp_path: Path, source: dict[str, str] | None = None, **options: object) -> dict[str, str]:
@@ -200,6 +210,27 @@ def test_a_planted_link_is_not_followed(tmp_path: Path) -> None:
         assert link.is_symlink()
     finally:
         link.unlink()
+
+
+def test_links_of_killed_runs_go_away(tmp_path: Path) -> None:
+    """A short name whose folder is gone is removed by a later run, once it is old; one in use stays."""
+    dead, fresh, alive = (tmp_path / (name * 80) for name in "dfa")
+    links = {work: Path(build(work, {})["TMPDIR"]) for work in (dead, fresh, alive)}
+    for work in (dead, fresh):
+        (work / "tmp").rmdir()
+    for work in (dead, alive):
+        os.utime(links[work], (1, 1), follow_symlinks=False)
+    build(tmp_path / ("x" * 80), {})
+    assert [work for work, link in links.items() if link.is_symlink()] == [fresh, alive]
+
+
+def test_a_relative_folder_is_meant_from_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command works in another folder; its TMPDIR is the same place from there."""
+    monkeypatch.chdir(tmp_path)
+    deep = Path("d" * 80)
+    assert Path(build(deep, {})["TMPDIR"]).resolve() == (tmp_path / deep / "tmp").resolve()
+    remove_temporary(deep)
+    assert not (tmp_path / deep / "tmp").exists()
 
 
 def test_forwarding_needs_recipe_and_project() -> None:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -86,6 +87,8 @@ _USERINFO = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s@]*@", re.IGNORECASE)
 #: Longest TMPDIR that leaves room for the sockets libraries make in it. The limit of a socket's
 #: path is 107 bytes on Linux and 103 on macOS; `multiprocessing` appends about 32.
 _LONGEST_TMPDIR = 64
+_LINK = "wf-"
+_STALE_SECONDS = 3600
 
 
 def command_environment(
@@ -206,9 +209,10 @@ def remove_temporary(work: Path) -> None:
     """Take away what `command_environment` made for this run's TMPDIR. Silent when it is gone."""
     import shutil
 
-    shutil.rmtree(work / "tmp", ignore_errors=True)
-    link = _short_link(work / "tmp")
-    if link.is_symlink() and os.readlink(link) == str(work / "tmp"):
+    folder = Path(os.path.abspath(work)) / "tmp"
+    shutil.rmtree(folder, ignore_errors=True)
+    link = _short_link(folder)
+    if link.is_symlink() and os.readlink(link) == str(folder):
         link.unlink(missing_ok=True)
 
 
@@ -254,11 +258,12 @@ def _listed(names: Sequence[str]) -> str:
 
 def _temporary(work: Path) -> Path:
     """A folder for temporary files with a path short enough for sockets."""
-    folder = work / "tmp"
+    folder = Path(os.path.abspath(work)) / "tmp"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if len(os.fsencode(folder)) <= _LONGEST_TMPDIR:
         return folder
     link = _short_link(folder)
+    _sweep_links(link.parent)
     try:
         os.symlink(folder, link)
     except FileExistsError:
@@ -271,7 +276,21 @@ def _temporary(work: Path) -> Path:
     return link
 
 
+def _sweep_links(place: Path) -> None:
+    """Remove short names that killed runs of this person left behind an hour ago or longer."""
+    try:
+        with os.scandir(place) as entries:
+            for entry in entries:
+                if not entry.name.startswith(_LINK) or not entry.is_symlink() or os.path.exists(entry.path):
+                    continue
+                status = entry.stat(follow_symlinks=False)
+                if status.st_uid == os.geteuid() and time.time() - status.st_mtime > _STALE_SECONDS:
+                    os.unlink(entry.path)
+    except OSError:
+        return  # somebody else swept at the same time; what is left is found by the next one
+
+
 def _short_link(folder: Path) -> Path:
     import hashlib
 
-    return Path("/tmp") / f"wf-{hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]}"
+    return Path("/tmp") / f"{_LINK}{hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]}"

@@ -41,7 +41,7 @@ def build(plan: Plan, *, on_progress: Progress) -> None:
         ):
             os.utime(cache_in_use.path)
             seen = _installed(plan, lock, scratch, on_progress)
-            _seal(plan, scratch / "env", lock, seen)
+            _seal(plan, scratch / "env", seen)
             _publish(scratch / "env", plan)
     except OSError as error:
         raise storage_error(error, plan.root) from error
@@ -136,7 +136,7 @@ def _check_python(target: Path, interpreter: Interpreter) -> None:
         )
 
 
-def _seal(plan: Plan, target: Path, lock: Lock, seen: Findings) -> None:
+def _seal(plan: Plan, target: Path, seen: Findings) -> None:
     """Sync the files, then write the marker: a marker that survives a power cut speaks the truth."""
     (target / LOCK_TEXT).write_text(plan.lock_text, encoding="utf-8", errors="surrogatepass", newline="")
     durable.sync_file_system(target)

@@ -154,7 +154,7 @@ def uv_environment(source: Mapping[str, str], *, cache: Path, scratch: Path) -> 
     """Every variable uv gets: where packages come from and how to reach them, nothing else."""
     result = {name: source[name] for name in _PASSED if source.get(name)}
     result.update((name, value) for name, value in source.items() if _INDEX_LOGIN.match(name))
-    result.update(uv_settings(source, cwd=Path.cwd()))
+    result.update(uv_settings(source, cwd=_current_folder()))
     own = source.get("UV_CACHE_DIR")
     result.update(
         PATH=_search_path(source),
@@ -167,6 +167,14 @@ def uv_environment(source: Mapping[str, str], *, cache: Path, scratch: Path) -> 
         PYTHONNOUSERSITE="1",
     )
     return result
+
+
+def _current_folder() -> Path:
+    """Where relative paths are meant from; the root when the current folder has been removed."""
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        return Path("/")
 
 
 def _packaged_version() -> str:

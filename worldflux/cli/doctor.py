@@ -8,9 +8,13 @@ import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from worldflux.cli.answer import Answer
 from worldflux.errors import WorldFluxError
+
+if TYPE_CHECKING:
+    from worldflux.run.store import StoredRun
 
 LEAST_FREE_BYTES = 2 * 10**9
 
@@ -25,7 +29,17 @@ def doctor(args: argparse.Namespace) -> Answer:
     from worldflux.runtime.dispatcher import doctor_all
 
     machine: list[str] = []
-    for check in (_versions, _project, _runs_folder, _home, _git, _accelerators):
+    for check in (
+        _versions,
+        _clock,
+        _project,
+        _runs_folder,
+        _stale_runs,
+        _home,
+        _environments,
+        _git,
+        _accelerators,
+    ):
         machine += _guarded(check)
     return report_answer({"machine": machine, **{f"runtime {k}": v for k, v in doctor_all().items()}})
 
@@ -78,6 +92,41 @@ def _writable(what: str, folder: Path) -> str:
     return f"{what} {folder}: {free / 1e9:.1f} GB free{warning}"
 
 
+def _clock() -> list[str]:
+    """A clock that is behind files made in the past makes ids, ages and certificates wrong."""
+    import time
+
+    newest = Path(__file__).stat().st_mtime
+    if time.time() < newest - 86400:
+        return [
+            "error: the clock is behind: it says an earlier day than when WorldFlux was installed; set it"
+        ]
+    return [f"clock {time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime())} UTC"]
+
+
+def _stale_runs() -> list[str]:
+    """Runs whose process died are settled here, as by every command that looks at them."""
+    from worldflux.config.project import find_root
+    from worldflux.run import store
+
+    runs_dir = find_root() / "runs"
+    found = [each.run_id for each in store.newest(runs_dir, 200) if _is_interrupted(each)]
+    if not found:
+        return ["no run was left open"]
+    return [f"{len(found)} of the newest runs were interrupted, the last is {found[0]}: worldflux runs show"]
+
+
+def _is_interrupted(stored: StoredRun) -> bool:
+    return stored.manifest is not None and stored.manifest.status == "interrupted"
+
+
+def _environments() -> list[str]:
+    from worldflux.cli.session import home_dir
+    from worldflux.runtime.venvs.doctor import doctor as environments
+
+    return environments(home_dir() / "envs")
+
+
 def _git() -> list[str]:
     path = shutil.which("git")
     return [f"git at {path}" if path else "warning: git is not installed; runs will not record a commit"]
@@ -86,7 +135,15 @@ def _git() -> list[str]:
 def _accelerators() -> list[str]:
     from worldflux.run.provenance import hardware
 
-    found = hardware()["accelerators"]
-    if not found:
-        return ["no GPU seen"]
-    return [f"GPU {each['model']}, {(each['memory_bytes'] or 0) / 2**30:.0f} GiB" for each in found]
+    found = hardware()
+    lines = [
+        f"GPU {each['model']}, {(each['memory_bytes'] or 0) / 2**30:.0f} GiB"
+        for each in found["accelerators"]
+    ]
+    if found["driver"]:
+        lines.append(f"NVIDIA driver {found['driver']}, runs CUDA up to {found['cuda'] or 'unknown'}")
+    elif Path("/dev/nvidiactl").exists():
+        lines.append(
+            "warning: there is an NVIDIA device, but its driver does not answer: nvidia-smi tells why"
+        )
+    return lines or ["no GPU seen"]

@@ -121,6 +121,16 @@ def duration(seconds: float | None) -> str:
     return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
 
 
+def size(count: int) -> str:
+    """Bytes for people: 512 B, 3.4 MB."""
+    value = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 1000 or unit == "GB":
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{count} B"
+
+
 def number(value: Any) -> str:
     """A metric's value for people: four significant figures."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)

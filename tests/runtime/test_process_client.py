@@ -18,21 +18,23 @@ from worldflux.runtime.process import ProcessExit, end_survivors, read_exit, sur
 #: A tree of a leader, a child in its group and a daemon in a session of its own.
 TREE = ["sh", "-c", "sleep 60 & setsid sleep 60 & touch up; wait"]
 
-#: Writes a line for each SIGINT; the argument says after how many it ends.
+#: Writes a line for each SIGINT, also for two in a row; some time after the given one it ends.
 COUNTS = """
-import os, signal, sys, time
-def on_interrupt(*_):
-    os.write(1, b"INT\\n")
-    global left
-    left -= 1
-    if not left:
-        time.sleep(0.15)
-        sys.exit(4)
-left = int(sys.argv[1])
-signal.signal(signal.SIGINT, on_interrupt)
+import os, select, signal, sys, time
+read, write = os.pipe()
+os.set_blocking(write, False)
+signal.signal(signal.SIGINT, lambda *_: None)
+signal.set_wakeup_fd(write)
 open("up", "w").close()
-while True:
-    time.sleep(60)
+left, until = int(sys.argv[1]), time.monotonic() + 60
+while time.monotonic() < until:
+    if select.select([read], [], [], max(0, until - time.monotonic()))[0]:
+        for _ in os.read(read, 1):
+            os.write(1, b"INT\\n")
+            left -= 1
+            if not left:
+                until = time.monotonic() + 0.15
+sys.exit(4)
 """
 
 
@@ -139,10 +141,18 @@ def exit_code(pid: int, terminal: int, seconds: float = 5.0) -> int:
 
 
 def test_one_ctrl_c_is_one_soft_signal(lab: Lab) -> None:
-    """RUN-05: the command sees exactly one SIGINT, has its grace, and the client says cancelled."""
+    """RUN-05: the command sees exactly one SIGINT, has its grace, and the client says cancelled.
+
+    The one comes from the client, not from the terminal: while the client is stopped, none comes.
+    """
     pid, terminal = lab.client_on_terminal(python(COUNTS, "1"), limits={"grace": 5})
     lab.waits_for("up")
+    os.kill(pid, signal.SIGSTOP)
+    assert eventually(lambda: state(pid) == "T")
     press(terminal, 1)
+    time.sleep(0.1)
+    assert lab.text() == ""
+    os.kill(pid, signal.SIGCONT)
     assert exit_code(pid, terminal) == 130
     assert lab.text() == "INT\n"
     ended = lab.client_said("ended")

@@ -228,5 +228,5 @@ def _posix_spawn(actions: list[tuple[Any, ...]]) -> int:
     try:
         # In its own session from its first instruction: a Ctrl-C must not reach it.
         return os.posix_spawn(sys.executable, argv, env, setsid=True, **options)
-    except NotImplementedError:
-        return os.posix_spawn(sys.executable, argv, env, setpgroup=0, **options)
+    except NotImplementedError:  # an old C library: the shim does it itself, some milliseconds later
+        return os.posix_spawn(sys.executable, argv, env, **options)

@@ -21,7 +21,8 @@ _KILL_WAIT = 5.0
 def survivors(mark: str) -> list[int]:
     """Living processes, other than this one, that were started with this mark.
 
-    Those of other users are not seen, nor those that overwrote their environment.
+    Not seen are those of other users, those that overwrote their environment, and those that
+    fork and exit faster than all processes can be looked at.
 
     Raises:
         ValueError: the mark is empty, which would match foreign processes.

@@ -194,3 +194,37 @@ def _alive(part: str) -> list[int]:
             if part in line and state != "Z":
                 found.append(int(entry.name))
     return found
+
+
+PAID = """\
+import dataclasses
+from worldflux.runtime.local_plugin import LocalPlugin
+
+class Paid(LocalPlugin):
+    name = "paid"
+    paid = True
+
+    def run(self, ctx, command):
+        return dataclasses.replace(super().run(ctx, command), cost_estimate_usd=0.75)
+"""
+
+
+def test_one_budget_for_a_sweep(wf: Run, recipe: Callable[..., Path], project: Path) -> None:
+    """Runs are refused when the rest does not cover them, before they start; also on resume."""
+    recipe("command: [python, main.py]\nseed: 0\n", "open('ran', 'w')")
+    (project / "worldflux.yaml").write_text("project: demo\nplugins: [dear]\n")
+    (project / "dear.py").write_text(PAID)
+    paid = ["runtime._target_=dear.Paid", "runtime.name=paid", "sweep.max_parallel=1"]
+    words = ["-m", "+recipe=mine", "seed=range(4)", *paid, "cost_guard.max_sweep_usd=2.4"]
+    unbounded = wf(*words, program="worldflux-run")
+    assert unbounded.code == 4 and "4 refused" in unbounded.out
+    bounded = wf(*words, "cost_guard.max_usd=1", program="worldflux-run")
+    assert bounded.code == 4 and "2 refused" in bounded.out
+    ran = [m for m in manifests(project) if m["run"]["status"] == "succeeded"]
+    assert sum(m["cost"]["estimate_usd"] for m in ran) <= 2.4 and len(ran) == 2
+    refused = [m for m in manifests(project) if m["run"]["status"] == "refused"]
+    assert all(m["run"]["error"]["code"] == "budget" and not m["artifacts"] for m in refused)
+    again = wf("-m", "sweep.resume=last", program="worldflux-run")
+    assert again.code == 4 and "2 refused" in again.out
+    more = wf("-m", "sweep.resume=last", "cost_guard.max_sweep_usd=9", program="worldflux-run")
+    assert more.code == 0, more.out + more.err

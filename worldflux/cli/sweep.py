@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 from worldflux.cli import render
 from worldflux.config.project import Project, load_project
 from worldflux.errors import ConfigError, Fault, UsageError, WorldFluxError
+from worldflux.run.budget import SweepBudget
 from worldflux.run.pool import Policy, Pool
 
 if TYPE_CHECKING:
     from worldflux.config.sweep import Job
     from worldflux.run.cancel import Cancellation
-    from worldflux.run.engine import RunRecord
+    from worldflux.run.engine import Guard, RunRecord
     from worldflux.run.ledger import Ledger
 
 REMOTE_PARALLEL = 16
@@ -99,8 +100,9 @@ def _resume(wanted: str, arguments: Sequence[str], project: Project) -> int:
     from worldflux.config.sweep import compose_jobs
     from worldflux.run.ledger import Ledger
 
-    how = [text for text in arguments if text.startswith("sweep.") and not text.startswith("sweep.resume=")]
-    others = [text for text in arguments if not text.startswith("sweep.")]
+    own = ("sweep.", "cost_guard.max_sweep_usd=")
+    how = [text for text in arguments if text.startswith(own) and not text.startswith("sweep.resume=")]
+    others = [text for text in arguments if not text.startswith(own)]
     if others:
         raise UsageError(
             f"sweep.resume goes on with the jobs of that sweep; {others[0]} would change them",
@@ -148,7 +150,10 @@ def _run(jobs: Sequence[Job], ledger: Ledger, project: Project) -> int:
     work.summarize()
     if interrupted:
         return 130
-    return 0 if all(work.statuses().get(job.job_id) == "succeeded" for job in jobs) else 1
+    statuses = {work.statuses().get(job.job_id, "not started") for job in jobs}
+    if statuses <= {"succeeded", "refused"}:
+        return 4 if "refused" in statuses else 0
+    return 1
 
 
 class _Sweep:
@@ -166,6 +171,7 @@ class _Sweep:
         default = (os.cpu_count() or 1) if local else REMOTE_PARALLEL
         self._policy = Policy(settings.max_parallel or default, settings.retries, settings.fail_fast)
         self._order = settings.order
+        self._budget = SweepBudget(ledger, jobs[0].request.spec.cost_guard.max_sweep_usd)
 
     def run(self) -> bool:
         """Whether the sweep was interrupted."""
@@ -199,11 +205,18 @@ class _Sweep:
                 "run_id": run_id,
                 "attempt": attempt,
             }
-            place = make_place(self.project, job.request.spec.runs_dir, **more)
             plugin = make_plugin(job.request, self.project)
-            return JobEnded(execute(job.request, plugin, place, Silent(), cancellation))
+            guards = (self._reservation(run_id),) if getattr(plugin, "paid", False) else ()
+            place = make_place(self.project, job.request.spec.runs_dir, guards=guards, **more)
+            record = execute(job.request, plugin, place, Silent(), cancellation)
+            self._budget.settle(run_id, record.manifest.cost["estimate_usd"])
+            return JobEnded(record)
         except WorldFluxError as error:
             return JobEnded(None, error.problem)
+
+    def _reservation(self, run_id: str) -> Guard:
+        """Sets the run's bound aside in the sweep's budget, or refuses the run."""
+        return lambda request: self._budget.reserve(run_id, request.spec.cost_guard.max_usd)
 
     def _told(self, job: Job, ended: JobEnded | None) -> None:
         if ended is None:

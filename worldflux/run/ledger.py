@@ -32,6 +32,7 @@ class Ledger:
         arguments: the command line of the sweep.
         jobs: job id -> overrides, in order.
         runs: job id -> run ids, oldest first.
+        money: run id -> US dollars reserved for it or, once it has ended, spent.
     """
 
     sweep_id: str
@@ -39,6 +40,7 @@ class Ledger:
     arguments: list[str]
     jobs: dict[str, list[str]]
     runs: dict[str, list[str]] = field(default_factory=dict)
+    money: dict[str, float] = field(default_factory=dict)
     _handle: int = -1
 
     @classmethod
@@ -89,6 +91,12 @@ class Ledger:
         self._append({"job": job_id, "run": run_id})
         return run_id, len(started)
 
+    def note_money(self, run_id: str, amount: float) -> None:
+        """Note what a run may cost, or has cost; on the disk before this returns."""
+        self.money[run_id] = amount
+        self._append({"run": run_id, "usd": amount})
+        os.fsync(self._handle)
+
     def status(self, job_id: str) -> str:
         """`succeeded` when any run of the job did; else the status of the newest, or `missing`."""
         newest = "missing"
@@ -128,7 +136,10 @@ class Ledger:
             self.arguments, self.jobs = list(head["arguments"]), dict(head["jobs"])
             for line in lines[1:]:
                 entry = json.loads(line)
-                self.runs.setdefault(entry["job"], []).append(entry["run"])
+                if "usd" in entry:
+                    self.money[entry["run"]] = float(entry["usd"])
+                else:
+                    self.runs.setdefault(entry["job"], []).append(entry["run"])
         except (IndexError, KeyError, ValueError, TypeError):
             raise WorldFluxError(
                 f"{self.path} is not a sweep's ledger any more", "start the sweep again", code="ledger"

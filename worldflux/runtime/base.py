@@ -104,7 +104,7 @@ class RuntimePlugin(Protocol):
     """A place where commands run.
 
     Class attribute `name` is what users write as `runtime=NAME`: lower case letters, digits
-    and dashes.
+    and dashes. A runtime whose runs cost money has a class attribute `paid = True`.
     """
 
     name: str

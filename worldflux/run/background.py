@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+import shutil
 import sys
 import threading
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +18,27 @@ from worldflux.run.draft import stored_texts
 if TYPE_CHECKING:
     from worldflux.config.request import RunRequest
     from worldflux.run.engine import Place
+
+
+#: How long one answer serves the runs of this process; a change of the code is noticed after it.
+RECENT_SECONDS = 2.0
+
+_answers: dict[Hashable, tuple[float, Any]] = {}
+_lock = threading.Lock()
+
+
+def recent(key: Hashable, find: Callable[[], Any]) -> Any:
+    """What `find` answers, or answered for the same key less than `RECENT_SECONDS` ago.
+
+    Runs of a sweep start many times a second, and a repository or an interpreter is the same for
+    all of them. Callers get a copy of their own.
+    """
+    with _lock:
+        found = _answers.get(key)
+        if found is None or time.monotonic() - found[0] > RECENT_SECONDS:
+            found = (time.monotonic(), find())
+            _answers[key] = found
+    return copy.deepcopy(found[1])
 
 
 class Background:
@@ -33,12 +57,16 @@ class Background:
     def _gather(self) -> None:
         from worldflux.run import provenance
 
+        root, source, lock = self._place.root, self._request.source_dir, self._request.lock
         parts: dict[str, Callable[[], Any]] = {
             "texts": self._store_texts,
-            "git": lambda: provenance.git_state(self._place.root, self._folder),
-            "environment": lambda: provenance.environment_info(self._python, lock_text=self._request.lock),
-            "hardware": provenance.hardware,
-            "source": lambda: provenance.source_digest(self._request.source_dir),
+            "git": lambda: self._git(root),
+            "environment": lambda: recent(
+                ("environment", self._python, lock),
+                lambda: provenance.environment_info(self._python, lock_text=lock),
+            ),
+            "hardware": lambda: recent("hardware", provenance.hardware),
+            "source": lambda: recent(("source", source), lambda: provenance.source_digest(source)),
             "schema": io.prepare,
         }
         for name, find in parts.items():
@@ -46,6 +74,15 @@ class Background:
                 self._found[name] = find()
             except Exception as error:
                 self._found.setdefault("problems", []).append(f"{name}: {type(error).__name__}")
+
+    def _git(self, root: Path) -> Any:
+        from worldflux.run.provenance import git_state
+        from worldflux.run.repository import DIFF_NAME
+
+        found, folder = recent(("git", root), lambda: (git_state(root, self._folder), self._folder))
+        if folder != self._folder and found.get("diff"):
+            shutil.copyfile(folder / DIFF_NAME, self._folder / DIFF_NAME)
+        return found
 
     def _store_texts(self) -> None:
         for name, data in stored_texts(self._request).items():

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 #: How long one answer serves the runs of this process; a change of the code is noticed after it.
 RECENT_SECONDS = 2.0
 
+#: Requirements that the run's environment was built from, beside its manifest.
+LOCK_NAME = "requirements.lock"
+
 _answers: dict[Hashable, tuple[float, Any]] = {}
 _lock = threading.Lock()
 
@@ -57,23 +60,37 @@ class Background:
     def _gather(self) -> None:
         from worldflux.run import provenance
 
-        root, source, lock = self._place.root, self._request.source_dir, self._request.lock
+        root, source = self._place.root, self._request.source_dir
+        lock = self._attempt("lock", self._lock)
         parts: dict[str, Callable[[], Any]] = {
             "texts": self._store_texts,
             "git": lambda: self._git(root),
             "environment": lambda: recent(
                 ("environment", self._python, lock),
-                lambda: provenance.environment_info(self._python, lock_text=lock),
+                lambda: provenance.environment_info(self._python, lock_text=lock, lock_path=LOCK_NAME),
             ),
             "hardware": lambda: recent("hardware", provenance.hardware),
             "source": lambda: recent(("source", source), lambda: provenance.source_digest(source)),
             "schema": io.prepare,
         }
         for name, find in parts.items():
-            try:
-                self._found[name] = find()
-            except Exception as error:
-                self._found.setdefault("problems", []).append(f"{name}: {type(error).__name__}")
+            self._found[name] = self._attempt(name, find)
+
+    def _attempt(self, name: str, find: Callable[[], Any]) -> Any:
+        """What `find` gives; None with its name noted when it fails."""
+        try:
+            return find()
+        except Exception as error:
+            self._found.setdefault("problems", []).append(f"{name}: {type(error).__name__}")
+            return None
+
+    def _lock(self) -> str:
+        """What the environment was built from, kept in the run's folder: an unpinned list as it was locked."""
+        built = self._python.parent.parent / "worldflux-lock.txt"
+        lock = built.read_text(encoding="utf-8") if built.is_file() else self._request.lock
+        if lock:
+            io.write_bytes_atomic(self._folder / LOCK_NAME, lock.encode())
+        return lock
 
     def _git(self, root: Path) -> Any:
         from worldflux.run.provenance import git_state

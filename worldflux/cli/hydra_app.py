@@ -108,10 +108,21 @@ def _report(request: Any) -> int:
     return render.show(answer(record), COMMAND, False)
 
 
-def task(config: Any) -> int:
-    """One job that Hydra composed: carried out here, its code returned; other launchers call it."""
-    from worldflux.config.hydra_main import composed_by_hydra
+def task(config: Any) -> Any:
+    """One job that Hydra composed, carried out here; the launchers of other packages call it, too.
 
+    Returns:
+        The objective of a sweep's job; 0 without one.
+
+    Raises:
+        JobFailed: a sweep's job did not succeed. A single run ends the process with its code.
+    """
+    from worldflux.config.hydra_main import chosen_sweeper, composed_by_hydra
+
+    if chosen_sweeper() is not None:
+        from worldflux.cli.worker import hydra_job
+
+        return hydra_job(config)
     code = _report(composed_by_hydra(config))
     if code:
         raise SystemExit(code)

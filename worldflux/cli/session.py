@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -79,13 +80,13 @@ def _check_options(cls: type, name: str, options: Mapping[str, Any]) -> None:
         raise UsageError(f"runtime.{unknown[0]}: runtime {name} has no such option", hint)
 
 
-def carry_out(request: RunRequest, project: Project, observer: Observer) -> RunRecord:
-    """One run from request to record, on the runtime it chose."""
+def carry_out(request: RunRequest, project: Project, observer: Observer, **more: Any) -> RunRecord:
+    """One run from request to record, on the runtime it chose; `more` as for `make_place`."""
     from worldflux.run.engine import execute
 
     plugin = make_plugin(request, project)
     with terminate_as_interrupt():
-        return execute(request, plugin, make_place(project, request.spec.runs_dir), observer)
+        return execute(request, plugin, make_place(project, request.spec.runs_dir, **more), observer)
 
 
 @contextmanager
@@ -95,6 +96,9 @@ def terminate_as_interrupt() -> Iterator[None]:
     def raise_interrupt(signum: int, frame: Any) -> None:
         raise KeyboardInterrupt
 
+    if threading.current_thread() is not threading.main_thread():
+        yield  # a launcher that works with threads: signals are the main thread's
+        return
     previous = {each: signal.signal(each, raise_interrupt) for each in (signal.SIGTERM, signal.SIGHUP)}
     try:
         yield

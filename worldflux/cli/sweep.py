@@ -48,6 +48,19 @@ class JobEnded:
         error = self.record.manifest.run["error"]
         return error["message"] if error else ""
 
+    def told(self, names: str | Sequence[str] | None) -> Any:
+        """What a sweeper learns of the job: its objective's value, 0 without one, or the error."""
+        from worldflux.cli.worker import JobFailed
+        from worldflux.run.objective import objective
+
+        if self.record is None or not self.succeeded:
+            return JobFailed(f"{self.status}: {self.reason}")
+        try:
+            value = objective(self.record.manifest, names)
+        except WorldFluxError as error:
+            return error
+        return 0 if value is None else value
+
 
 def sweep(arguments: Sequence[str], params: Mapping[str, Any], launcher: Any) -> None:
     """Check all jobs, run what is to be run, and end the process with the sweep's exit code.
@@ -61,31 +74,34 @@ def sweep(arguments: Sequence[str], params: Mapping[str, Any], launcher: Any) ->
     project = load_project()
     resume = _resumed(arguments)
     if resume is not None:
-        raise SystemExit(_resume(resume, arguments, project))
+        raise SystemExit(_resume(resume, arguments, project, launcher))
     plan = plan_jobs(arguments, params, project)
     jobs = compose_jobs(plan.jobs, project, plan.settings)
     _check_plugins(jobs, project)
-    if type(launcher).__name__ == "WorldFluxLauncher":
-        raise SystemExit(_run(jobs, _ledger(jobs, arguments, project), project))
-    from worldflux.config.hydra_main import failed_jobs
-
-    returned = launcher.launch([list(job.request.overrides) for job in jobs], initial_job_idx=0)
-    failed = failed_jobs(returned)
-    print(f"sweep: {len(returned) - failed} succeeded, {failed} failed", flush=True)
-    raise SystemExit(1 if failed else 0)
+    raise SystemExit(_run(jobs, _ledger(jobs, arguments, project), project, launcher))
 
 
 def launch(job_overrides: Sequence[Sequence[str]], first: int) -> list[Any]:
-    """Jobs that another sweeper asked for: run side by side, returned in Hydra's terms."""
+    """Jobs that another sweeper asked for: run side by side, returned in Hydra's terms.
+
+    Raises:
+        UsageError: the sweeper optimizes, and no objective is named.
+    """
+    from worldflux.cli.worker import check_objective
     from worldflux.config.hydra_main import job_return
     from worldflux.config.sweep import compose_jobs
 
     project = load_project()
     jobs = [compose_jobs([list(overrides)], project, {})[0] for overrides in job_overrides]
-    work = _Sweep(jobs, _ledger(jobs, [], project), project)
-    work.run()
+    check_objective([job.request for job in jobs])
+    work = Sweep(jobs, _ledger(jobs, [], project), project)
+    if work.run():
+        raise KeyboardInterrupt
     ended = [work.ended.get(job.job_id, JobEnded(None, "the job did not run")) for job in jobs]
-    return [job_return(job.request.overrides, each.reason) for job, each in zip(jobs, ended, strict=True)]
+    return [
+        job_return(job.request.overrides, each.told(job.request.spec.objective))
+        for job, each in zip(jobs, ended, strict=True)
+    ]
 
 
 def _resumed(arguments: Sequence[str]) -> str | None:
@@ -95,7 +111,7 @@ def _resumed(arguments: Sequence[str]) -> str | None:
     return None
 
 
-def _resume(wanted: str, arguments: Sequence[str], project: Project) -> int:
+def _resume(wanted: str, arguments: Sequence[str], project: Project, launcher: Any) -> int:
     """Go on with a sweep: its own jobs, with what is typed now about how to go about it."""
     from worldflux.config.sweep import compose_jobs
     from worldflux.run.ledger import Ledger
@@ -120,7 +136,7 @@ def _resume(wanted: str, arguments: Sequence[str], project: Project) -> int:
             code="changed",
         )
     _check_plugins(jobs, project)
-    return _run(jobs, ledger, project)
+    return _run(jobs, ledger, project, launcher)
 
 
 def _ledger(jobs: Sequence[Job], arguments: Sequence[str], project: Project) -> Ledger:
@@ -143,9 +159,14 @@ def _check_plugins(jobs: Sequence[Job], project: Project) -> None:
             seen.add(key)
 
 
-def _run(jobs: Sequence[Job], ledger: Ledger, project: Project) -> int:
+def _run(jobs: Sequence[Job], ledger: Ledger, project: Project, launcher: Any) -> int:
     """Run what is missing and tell how it went; the sweep's exit code."""
-    work = _Sweep(jobs, ledger, project)
+    if type(launcher).__name__ == "WorldFluxLauncher":
+        work = Sweep(jobs, ledger, project)
+    else:
+        from worldflux.cli.elsewhere import Elsewhere
+
+        work = Elsewhere(jobs, ledger, project, launcher)
     interrupted = work.run()
     work.summarize()
     if interrupted:
@@ -156,7 +177,7 @@ def _run(jobs: Sequence[Job], ledger: Ledger, project: Project) -> int:
     return 1
 
 
-class _Sweep:
+class Sweep:
     """One sweep at work, with one line for everything that changes."""
 
     def __init__(self, jobs: Sequence[Job], ledger: Ledger, project: Project) -> None:
@@ -169,23 +190,28 @@ class _Sweep:
         settings = jobs[0].request.spec.sweep
         local = all(job.request.spec.runtime.name == "local" for job in jobs)
         default = (os.cpu_count() or 1) if local else REMOTE_PARALLEL
-        self._policy = Policy(settings.max_parallel or default, settings.retries, settings.fail_fast)
+        self.policy = Policy(settings.max_parallel or default, settings.retries, settings.fail_fast)
         self._order = settings.order
         self._budget = SweepBudget(ledger, jobs[0].request.spec.cost_guard.max_sweep_usd)
 
-    def run(self) -> bool:
-        """Whether the sweep was interrupted."""
-        from worldflux.cli.session import terminate_as_interrupt
-
+    def todo(self) -> list[Job]:
+        """Jobs that have not succeeded yet, in the order they are to start."""
         kept = {job.job_id for job in self.kept}
         todo = [job for job in self.jobs if job.job_id not in kept]
         if self._order == "reverse":
             todo.reverse()
         elif self._order == "random":
             random.Random(self.ledger.sweep_id).shuffle(todo)
-        head = f"sweep {self.ledger.sweep_id}: {len(self.jobs)} jobs, {self._policy.parallel} at a time"
-        print(head + (f", {len(kept)} done before" if kept else ""), flush=True)
-        pool: Pool[Job, JobEnded] = Pool(self._policy, self._carry_out, self._told)
+        return todo
+
+    def run(self) -> bool:
+        """Whether the sweep was interrupted."""
+        from worldflux.cli.session import terminate_as_interrupt
+
+        todo = self.todo()
+        head = f"sweep {self.ledger.sweep_id}: {len(self.jobs)} jobs, {self.policy.parallel} at a time"
+        print(head + (f", {len(self.kept)} done before" if self.kept else ""), flush=True)
+        pool: Pool[Job, JobEnded] = Pool(self.policy, self._carry_out, self.told)
         try:
             with terminate_as_interrupt():
                 return pool.run(todo)
@@ -218,7 +244,8 @@ class _Sweep:
         """Sets the run's bound aside in the sweep's budget, or refuses the run."""
         return lambda request: self._budget.reserve(run_id, request.spec.cost_guard.max_usd)
 
-    def _told(self, job: Job, ended: JobEnded | None) -> None:
+    def told(self, job: Job, ended: JobEnded | None) -> None:
+        """Print how a run of a job ended; None says that it began."""
         if ended is None:
             return
         self.ended[job.job_id] = ended

@@ -11,14 +11,17 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from worldflux.config.compose import PRIMARY, Composer
+from worldflux.config.grammar import as_override
 from worldflux.config.project import builtin_dir, load_project
 from worldflux.config.request import RunRequest
 from worldflux.config.sources import register
 from worldflux.errors import UsageError, WorldFluxError
+from worldflux.manifest.model import new_run_id
 
 #: Chosen unless something else is typed: our sweeper, and no log files or folders of Hydra's own.
 DEFAULTS = {
@@ -27,6 +30,8 @@ DEFAULTS = {
     "hydra/job_logging": "none",
     "hydra/hydra_logging": "none",
 }
+#: Below the folder of runs: what other launchers and sweepers write.
+LAUNCHER_FOLDER = ".launcher"
 _COMPLETION = ("-sc", "--shell-completion")
 
 
@@ -44,6 +49,12 @@ def run_hydra(flags: Sequence[str], overrides: Sequence[str], task: Callable[[Di
     """
     typed = {text.partition("=")[0].lstrip("+~") for text in overrides}
     chosen = [f"{key}={value}" for key, value in DEFAULTS.items() if key not in typed]
+    project = load_project()
+    if "hydra.sweep.dir" not in typed:
+        folder = project.runs_dir / LAUNCHER_FOLDER / new_run_id()
+        chosen.append(as_override("hydra.sweep.dir", str(folder)))
+    # Workers are started somewhere else, some of them in another folder.
+    os.environ["WORLDFLUX_PROJECT"] = str(project.root)
     sys.argv[1:] = [*flags, *overrides, *([] if any(flag in _COMPLETION for flag in flags) else chosen)]
     register()
     version = {"version_base": "1.3"} if hydra.__version__.startswith("1.3") else {}
@@ -79,14 +90,17 @@ def composed_by_hydra(config: DictConfig) -> RunRequest:
     return Composer(load_project()).finish(config, list(HydraConfig.get().overrides.task))
 
 
-def job_return(overrides: Sequence[str], problem: str) -> JobReturn:
-    """The end of one job in Hydra's terms; an empty `problem` is success."""
+def job_return(overrides: Sequence[str], ended: Any) -> JobReturn:
+    """The end of one job in Hydra's terms: an error, or the value that its sweeper is told."""
+    failed = isinstance(ended, Exception)
     result = JobReturn(overrides=list(overrides))
-    result.status = JobStatus.FAILED if problem else JobStatus.COMPLETED
-    result.return_value = WorldFluxError(problem) if problem else 0
+    result.status = JobStatus.FAILED if failed else JobStatus.COMPLETED
+    result.return_value = ended
     return result
 
 
-def failed_jobs(returned: Sequence[Any]) -> int:
-    """How many jobs of another launcher did not complete."""
-    return sum(1 for each in returned if each.status != JobStatus.COMPLETED)
+def chosen_sweeper() -> str | None:
+    """Name of the sweeper of this sweep; None when Hydra is not at work, or runs a single job."""
+    if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:
+        return None
+    return HydraConfig.get().runtime.choices.get("hydra/sweeper")

@@ -221,6 +221,7 @@ class RunSpec(_Part):
     inputs: tuple[InputSpec, ...] = ()
     timeout: Seconds | None = None
     metrics: dict[Name, MetricSpec] = Field(default_factory=dict)
+    objective: Name | tuple[Name, ...] | None = None
     artifacts: tuple[ArtifactSpec, ...] = ()
     requires: RequiresSpec = Field(default_factory=RequiresSpec)
     deterministic: bool = False

@@ -36,7 +36,7 @@ MAX_JOBS = 10_000
 #: Settings of the sweep as a whole, taken from the command line before there is any job.
 PLANNING = ("seeds", "zip", "file", "include", "exclude")
 #: What does not make another job: how it is filed, what it may cost, how the sweep goes about it.
-_FILING = ("sweep", "cost_guard", "runs_dir", "sync", "name", "tags", "project")
+_FILING = ("objective", "sweep", "cost_guard", "runs_dir", "sync", "name", "tags", "project")
 
 
 @dataclass(frozen=True)

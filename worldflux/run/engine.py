@@ -52,6 +52,8 @@ class Place:
         run_id: an id that was given out before; a new one by default.
         parent_id: the run that this one repeats.
         attempt: how many runs the job has had, with this one.
+        why_stopped: asked when the run was stopped by a signal: the reason, when a batch system
+            will start the job again; empty when somebody cancelled it.
     """
 
     project: str
@@ -68,6 +70,7 @@ class Place:
     run_id: str | None = None
     parent_id: str | None = None
     attempt: int = 1
+    why_stopped: Callable[[], str] | None = None
 
 
 @dataclass
@@ -190,7 +193,17 @@ class _Run:
         except Exception as error:
             self._close(Ending("failed", None, "internal", f"unexpected {type(error).__name__}", ""))
             raise
-        self._close(ending)
+        self._close(self._put_back(ending))
+
+    def _put_back(self, ending: Ending) -> Ending:
+        """A stop that a batch system makes up for is an interruption, not a cancellation."""
+        if ending.status != "cancelled" or self.place.why_stopped is None:
+            return ending
+        reason = self.place.why_stopped()
+        if not reason:
+            return ending
+        hint = "the batch system starts the job again as another run"
+        return Ending("interrupted", ending.exit_code, "requeued", reason, hint)
 
     def _stages(self) -> Ending:
         with self._stage("preflight"):

@@ -77,6 +77,7 @@ class Ledger:
         ledger._handle = os.open(path, os.O_RDWR | os.O_APPEND)
         ledger._lock()
         ledger._read(path.read_bytes())
+        ledger.refresh()
         return ledger
 
     @property
@@ -96,6 +97,14 @@ class Ledger:
         self.money[run_id] = amount
         self._append({"run": run_id, "usd": amount})
         os.fsync(self._handle)
+
+    def refresh(self) -> None:
+        """Learn of the runs that workers of other launchers have started."""
+        from worldflux.run import journal
+
+        for job_id, noted in journal.read(self.runs_dir, self.sweep_id).items():
+            known = self.runs.setdefault(job_id, [])
+            self.runs[job_id] = sorted({*known, *noted})
 
     def status(self, job_id: str) -> str:
         """`succeeded` when any run of the job did; else the status of the newest, or `missing`."""

@@ -113,6 +113,23 @@ def _abandoned(manifest: Manifest) -> bool:
     return owner is not None and owner_alive(owner) is False
 
 
+def _alive(manifest: Manifest) -> bool:
+    owner = manifest.run["owner"]
+    return owner is not None and owner_alive(owner) is True
+
+
+def supersede(runs_dir: Path, run_id: str) -> None:
+    """Close the record of a run whose job is being started again, wherever it ran.
+
+    Whoever calls this knows that the earlier process has ended; one that still lives on this
+    machine is left alone.
+    """
+    manifest = load(runs_dir, run_id).manifest
+    if manifest is None or manifest.final or _alive(manifest):
+        return
+    _interrupt(runs_dir / run_id, manifest)
+
+
 def _interrupt(folder: Path, manifest: Manifest) -> None:
     """Close the record of a run whose process died, and end what it left running.
 

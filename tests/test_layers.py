@@ -15,6 +15,8 @@ EVERYTHING = {
 }  # fmt: skip
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
+    # `worldflux.log`, for programs that a run starts: needs nothing of ours.
+    "metrics": set(),
     "manifest": {"errors"},
     "config": {"manifest", "errors"},
     "runtime": {"manifest", "errors"},

@@ -88,7 +88,8 @@ class Composer:
 
     def _parse(self, overrides: Sequence[str], faults: list[Fault]) -> list[Override]:
         parsed = []
-        for text in (*project_overrides(self.project), *overrides):
+        for typed in (*project_overrides(self.project), *overrides):
+            text = f"+{typed}" if typed.startswith(f"{RECIPE_GROUP}=") else typed
             try:
                 override = self._parsed.get(text) or self._parser.parse_override(text)
             except HydraException as error:

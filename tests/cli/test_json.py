@@ -21,6 +21,7 @@ CALLS = [
     ["runs", "list"],
     ["runs", "show"],
     ["runs", "show", "--log"],
+    ["runs", "rerun", "last"],
     ["runs", "gc", "--dry-run"],
     ["status"],
     ["doctor"],

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 COMMANDS: dict[str, tuple[str, str]] = {
     "init": ("worldflux.cli.init", "start a project in a folder"),
     "run": ("worldflux.cli.run", "run a recipe and record it"),
-    "runs": ("worldflux.cli.runs", "list and show recorded runs"),
+    "runs": ("worldflux.cli.runs", "list, show, compare and repeat recorded runs"),
     "status": ("worldflux.cli.status", "the project at a glance"),
     "doctor": ("worldflux.cli.doctor", "check this machine"),
     "runtime": ("worldflux.cli.runtime", "list and check the places where commands run"),

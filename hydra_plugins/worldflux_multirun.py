@@ -41,11 +41,12 @@ class WorldFluxLauncher(Launcher):
     def setup(self, *, hydra_context: Any, task_function: Any, config: Any) -> None:
         self.task_function = task_function
         self.config = config
+        self.sweep_id: str | None = None
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Any:
         from worldflux.cli.sweep import launch
 
-        return launch(job_overrides, initial_job_idx)
+        return launch(self, job_overrides)
 
 
 @dataclass

@@ -11,11 +11,9 @@ import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from worldflux.cli.sweep import JobEnded, Sweep
+from worldflux.cli.sweep import Sweep
 from worldflux.config.project import Project
 from worldflux.errors import UsageError, WorldFluxError
-from worldflux.run import store
-from worldflux.run.engine import RunRecord
 from worldflux.run.ledger import Ledger
 
 if TYPE_CHECKING:
@@ -105,21 +103,12 @@ class Elsewhere(Sweep):
         finally:
             self.ledger.refresh()
         for job in jobs:
-            self.told(job, self.newest(job, before[job.job_id], self._problem))
+            self.told(
+                job, self.newest(job, before[job.job_id], self._problem or "the launcher did not start it")
+            )
         return False
 
     def _task(self) -> Any:
         from worldflux.cli.worker import hydra_job
 
         return functools.partial(hydra_job, root=str(self.project.root), sweep_id=self.ledger.sweep_id)
-
-    def newest(self, job: Job, before: int, problem: str) -> JobEnded:
-        """How the newest run of a job went; none beyond the first `before` means it did not start."""
-        runs = self.ledger.runs.get(job.job_id, [])
-        if len(runs) <= before:
-            return JobEnded(None, problem or "the launcher did not start it")
-        runs_dir = self.project.root / job.request.spec.runs_dir
-        stored = store.load(runs_dir, runs[-1])
-        if stored.manifest is None:
-            return JobEnded(None, stored.problem)
-        return JobEnded(RunRecord(stored.run_id, stored.folder, stored.manifest))

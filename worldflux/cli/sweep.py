@@ -81,27 +81,45 @@ def sweep(arguments: Sequence[str], params: Mapping[str, Any], launcher: Any) ->
     raise SystemExit(_run(jobs, _ledger(jobs, arguments, project), project, launcher))
 
 
-def launch(job_overrides: Sequence[Sequence[str]], first: int) -> list[Any]:
+def launch(launcher: Any, job_overrides: Sequence[Sequence[str]]) -> list[Any]:
     """Jobs that another sweeper asked for: run side by side, returned in Hydra's terms.
+
+    All that one sweeper asks for is one sweep, also when it asks in several batches.
 
     Raises:
         UsageError: the sweeper optimizes, and no objective is named.
     """
     from worldflux.cli.worker import check_objective
-    from worldflux.config.hydra_main import job_return
+    from worldflux.config.hydra_main import chosen_sweeper, job_return
     from worldflux.config.sweep import compose_jobs
 
     project = load_project()
     jobs = [compose_jobs([list(overrides)], project, {})[0] for overrides in job_overrides]
-    check_objective([job.request for job in jobs])
-    work = Sweep(jobs, _ledger(jobs, [], project), project)
+    check_objective([job.request for job in jobs], chosen_sweeper(launcher.config))
+    # Other sweepers write their results there, and expect it to exist.
+    os.makedirs(launcher.config.hydra.sweep.dir, exist_ok=True)
+    ledger = _continued(launcher, jobs, project)
+    work = Sweep(jobs, ledger, project)
     if work.run():
         raise KeyboardInterrupt
-    ended = [work.ended.get(job.job_id, JobEnded(None, "the job did not run")) for job in jobs]
+    ended = [work.ended.get(job.job_id) or work.newest(job, 0, "the job did not run") for job in jobs]
     return [
         job_return(job.request.overrides, each.told(job.request.spec.objective))
         for job, each in zip(jobs, ended, strict=True)
     ]
+
+
+def _continued(launcher: Any, jobs: Sequence[Job], project: Project) -> Ledger:
+    """The ledger of the sweep that a launcher has begun, with more jobs; a new one at first."""
+    from worldflux.run.ledger import Ledger
+
+    if launcher.sweep_id is None:
+        ledger = _ledger(jobs, [], project)
+        launcher.sweep_id = ledger.sweep_id
+        return ledger
+    ledger = Ledger.open(project.root / jobs[0].request.spec.runs_dir, launcher.sweep_id)
+    ledger.add({job.job_id: list(job.request.overrides) for job in jobs})
+    return ledger
 
 
 def _resumed(arguments: Sequence[str]) -> str | None:
@@ -254,6 +272,20 @@ class Sweep:
         label = " ".join(text for text in job.request.overrides if not text.startswith("sweep."))
         text = ended.reason or (ended.record.run_id if ended.record else "")
         print(f"{place} {render.paint(ended.status, color, sys.stdout)}  {label}  {text}", flush=True)
+
+    def newest(self, job: Job, before: int, problem: str) -> JobEnded:
+        """How the newest run of a job went; none beyond the first `before` means it did not start."""
+        from worldflux.run import store
+        from worldflux.run.engine import RunRecord
+
+        runs = self.ledger.runs.get(job.job_id, [])
+        if len(runs) <= before:
+            return JobEnded(None, problem)
+        runs_dir = self.project.root / job.request.spec.runs_dir
+        stored = store.load(runs_dir, runs[-1])
+        if stored.manifest is None:
+            return JobEnded(None, stored.problem)
+        return JobEnded(RunRecord(stored.run_id, stored.folder, stored.manifest))
 
     def statuses(self) -> dict[str, str]:
         """Job id -> status, for every job that has ended, now or before."""

@@ -81,13 +81,13 @@ def hydra_job(config: Any, root: str | None = None, sweep_id: str | None = None)
         WorldFluxError: the objective is not among its metrics.
     """
     from worldflux.cli.live import summary
-    from worldflux.config.hydra_main import composed_by_hydra
+    from worldflux.config.hydra_main import chosen_sweeper, composed_by_hydra
     from worldflux.config.project import load_project
     from worldflux.run.objective import objective
 
     project = enter(root) if root is not None else load_project()
     request = composed_by_hydra(config)
-    check_objective([request])
+    check_objective([request], chosen_sweeper())
     record = work(request, project, sweep_id)
     print(summary(record), flush=True)
     leave_if_requeued(record)
@@ -114,15 +114,12 @@ def reason(record: RunRecord) -> str:
     return f"{record.manifest.status}: {error['message']}" if error else record.manifest.status
 
 
-def check_objective(requests: Sequence[RunRequest]) -> None:
+def check_objective(requests: Sequence[RunRequest], sweeper: str | None) -> None:
     """An optimizing sweeper needs to know what to optimize.
 
     Raises:
         UsageError: it is not said.
     """
-    from worldflux.config.hydra_main import chosen_sweeper
-
-    sweeper = chosen_sweeper()
     missing = [request for request in requests if request.spec.objective is None]
     if sweeper in OPTIMIZERS and missing:
         known = ", ".join(missing[0].spec.metrics) or "those that the command logs"

@@ -99,8 +99,14 @@ def job_return(overrides: Sequence[str], ended: Any) -> JobReturn:
     return result
 
 
-def chosen_sweeper() -> str | None:
-    """Name of the sweeper of this sweep; None when Hydra is not at work, or runs a single job."""
-    if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:
+def chosen_sweeper(config: DictConfig | None = None) -> str | None:
+    """Name of the sweeper at work; None when Hydra runs a single job.
+
+    Args:
+        config: the configuration of the sweep; in a job, that of the job.
+    """
+    hydra_node = config.hydra if config is not None else HydraConfig.get()
+    if hydra_node.mode != RunMode.MULTIRUN:
         return None
-    return HydraConfig.get().runtime.choices.get("hydra/sweeper")
+    chosen: str | None = hydra_node.runtime.choices.get("hydra/sweeper")
+    return chosen

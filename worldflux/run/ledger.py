@@ -92,6 +92,12 @@ class Ledger:
         self._append({"job": job_id, "run": run_id})
         return run_id, len(started)
 
+    def add(self, jobs: Mapping[str, Sequence[str]]) -> None:
+        """Note further jobs of the sweep; those that it has already stay as they are."""
+        more = {job_id: list(overrides) for job_id, overrides in jobs.items() if job_id not in self.jobs}
+        self.jobs.update(more)
+        self._append({"jobs": more})
+
     def note_money(self, run_id: str, amount: float) -> None:
         """Note what a run may cost, or has cost; on the disk before this returns."""
         self.money[run_id] = amount
@@ -145,7 +151,9 @@ class Ledger:
             self.arguments, self.jobs = list(head["arguments"]), dict(head["jobs"])
             for line in lines[1:]:
                 entry = json.loads(line)
-                if "usd" in entry:
+                if "jobs" in entry:
+                    self.jobs.update(entry["jobs"])
+                elif "usd" in entry:
                     self.money[entry["run"]] = float(entry["usd"])
                 else:
                     self.runs.setdefault(entry["job"], []).append(entry["run"])

@@ -52,9 +52,9 @@ class Leaves:
         self._boxes: list[Slot] = [(-1, "")]
         self._runs: list[tuple[int, int, Any]] = []
         self._numbers: list[Slot] = []
-        self._stack: list[tuple[Any, int, int]] = [
-            ((("", root),) if isinstance(root, str) else root, 0, NONE)
-        ]
+        # A lone string becomes the member of a box that has no place of its own.
+        self._stack: list[tuple[Any, int, int]] = [([root] if type(root) is str else root, 0, NONE)]
+        self._lone = type(root) is str
         while self._stack:
             node, box, sure = self._stack.pop()
             self._runs.append((len(self.texts), box, node))
@@ -154,7 +154,7 @@ class Leaves:
     def pointer(self, slot: Slot, shown: Callable[[Slot], str]) -> str:
         """The JSON pointer (RFC 6901) of a place; `shown` writes each step, so that it can hide one."""
         steps = []
-        while slot[0] >= 0:
+        while slot[0] >= 0 and not self._lone:
             steps.append(shown(slot).replace("~", "~0").replace("/", "~1"))
             slot = self._boxes[slot[0]]
         return "".join("/" + step for step in reversed(steps))

@@ -54,12 +54,13 @@ def plain_forms(value: str) -> Iterator[str]:
 
 def _numbers(value: str) -> Iterator[str]:
     """What JSON leaves of a value that was taken for a number: no leading zeros, shortest digits."""
-    if len(value) > 400 or not value.lstrip("+-").replace(".", "", 1).isdigit() or not value.isascii():
+    digits = value[1:] if value[0] in "+-" else value
+    if len(value) > 400 or not value.isascii() or not digits.replace(".", "", 1).isdigit():
         return
     number = float(value)
     if abs(number) < 1e308:
         yield repr(number)
-    whole = value.lstrip("+-0")
+    whole = digits.lstrip("0")
     if whole.isdigit():
         yield whole
 

@@ -267,8 +267,9 @@ def test_interrupt_at_any_moment(delay: float, recipe: Callable[..., Path], proj
     process = _start(project, "mine")
     time.sleep(delay)
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=30)
-    assert process.returncode in (130, 0, -signal.SIGINT)
+    out, _ = process.communicate(timeout=30)
+    # Python itself, before a line of ours has run, has an exit code of its own for this.
+    assert process.returncode in (130, 0, -signal.SIGINT) or "init_import_site" in out
     for manifest in manifests(project):
         assert manifest["run"]["status"] in ("cancelled", "succeeded")
 

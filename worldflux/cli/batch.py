@@ -48,37 +48,44 @@ def why_stopped() -> str:
     return ""
 
 
-class Warned:
-    """Whether the batch system gave its warning, and what would have handled it."""
+class Stop:
+    """Whether this process was told to stop, and by what."""
 
     def __init__(self) -> None:
-        self.given = False
+        self.asked = False
+        self.warned = False
 
-    def why(self) -> str:
-        """For the record: why the run was stopped, when it will be started again."""
-        return "the batch system is about to end the job" if self.given else why_stopped()
+    def why(self) -> str | None:
+        """None when it was not; empty when the run is over; the reason when it will be started again."""
+        if self.warned:
+            return "the batch system is about to end the job"
+        return why_stopped() if self.asked else None
 
 
 @contextmanager
-def warning_as_interrupt() -> Iterator[Warned]:
-    """Inside, the batch system's warning ends the run as Ctrl-C does, with its record written.
+def stops_as_interrupts() -> Iterator[Stop]:
+    """Inside, SIGTERM and the batch system's warning end the run as Ctrl-C does, with its record written.
 
-    Afterwards the warning goes to the handler that was there before, which puts the job back into
-    the queue: a job that goes on must not find its earlier record still open.
+    One of them is enough: what follows is ignored, so that it can not disturb the record. Afterwards
+    a warning goes to the handler that was there before, which puts the job back into the queue: a
+    job that goes on must not find its earlier record still open.
     """
-    warned = Warned()
+    stop = Stop()
     if threading.current_thread() is not threading.main_thread():
-        yield warned
+        yield stop  # signals are the main thread's
         return
 
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        warned.given = True
+    def interrupt(number: int, _frame: FrameType | None) -> None:
+        if stop.asked:
+            return
+        stop.asked, stop.warned = True, number == WARNING
         raise KeyboardInterrupt
 
-    before = signal.signal(WARNING, interrupt)
+    before = {each: signal.signal(each, interrupt) for each in (signal.SIGTERM, signal.SIGHUP, WARNING)}
     try:
-        yield warned
+        yield stop
     finally:
-        signal.signal(WARNING, before)
-    if warned.given:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+    if stop.warned:
         signal.raise_signal(WARNING)

@@ -42,31 +42,36 @@ def enter(root: str) -> Project:
 def work(request: RunRequest, project: Project, sweep_id: str | None) -> RunRecord:
     """Carry out one run of a job, printing as a single run does, and return its record.
 
-    A stop by the batch system ends as `interrupted` when the job is put back into the queue, else
+    A job that has succeeded, and was put back into the queue after that, is not run again. A stop
+    by the batch system ends as `interrupted` when the job is put back into the queue, else
     as `cancelled`.
     """
     import sys
 
-    from worldflux.cli.batch import warning_as_interrupt
+    from worldflux.cli.batch import stops_as_interrupts
     from worldflux.cli.live import Console
-    from worldflux.cli.session import make_place, make_plugin, terminate_as_interrupt
+    from worldflux.cli.session import make_place, make_plugin
     from worldflux.config.sweep import job_id_of
-    from worldflux.run.engine import execute
-    from worldflux.run.journal import begin
+    from worldflux.run.engine import RunRecord, execute
+    from worldflux.run.journal import begin, succeeded
 
     plugin = make_plugin(request, project)
     more: dict[str, Any] = {}
     if sweep_id is not None:
         job_id = job_id_of(request)
-        attempt = begin(project.root / request.spec.runs_dir, sweep_id, job_id)
+        runs_dir = project.root / request.spec.runs_dir
+        done = succeeded(runs_dir, sweep_id, job_id)
+        if done is not None and done.manifest is not None:
+            return RunRecord(done.run_id, done.folder, done.manifest)
+        attempt = begin(runs_dir, sweep_id, job_id)
         more = {
             "sweep_id": sweep_id,
             "job_id": job_id,
             "run_id": attempt.run_id,
             "attempt": attempt.number,
         }
-    with warning_as_interrupt() as warned, terminate_as_interrupt():
-        place = make_place(project, request.spec.runs_dir, why_stopped=warned.why, **more)
+    with stops_as_interrupts() as stop:
+        place = make_place(project, request.spec.runs_dir, why_stopped=stop.why, **more)
         return execute(request, plugin, place, Console(sys.stdout))
 
 

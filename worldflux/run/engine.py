@@ -52,8 +52,8 @@ class Place:
         run_id: an id that was given out before; a new one by default.
         parent_id: the run that this one repeats.
         attempt: how many runs the job has had, with this one.
-        why_stopped: asked when the run was stopped by a signal: the reason, when a batch system
-            will start the job again; empty when somebody cancelled it.
+        why_stopped: asked about a run that did not succeed: None when nothing stopped it, empty
+            when somebody did, the reason when a batch system will start the job again.
     """
 
     project: str
@@ -70,7 +70,7 @@ class Place:
     run_id: str | None = None
     parent_id: str | None = None
     attempt: int = 1
-    why_stopped: Callable[[], str] | None = None
+    why_stopped: Callable[[], str | None] | None = None
 
 
 @dataclass
@@ -196,12 +196,18 @@ class _Run:
         self._close(self._put_back(ending))
 
     def _put_back(self, ending: Ending) -> Ending:
-        """A stop that a batch system makes up for is an interruption, not a cancellation."""
-        if ending.status != "cancelled" or self.place.why_stopped is None:
+        """A command that ended badly after its run was stopped ended because of that.
+
+        A batch system signals every process of a job, so the command may be gone before it is
+        asked to end. When the job is started again, the stop is an interruption.
+        """
+        if ending.status not in ("cancelled", "failed") or self.place.why_stopped is None:
             return ending
         reason = self.place.why_stopped()
-        if not reason:
+        if reason is None:
             return ending
+        if not reason:
+            return Ending("cancelled", ending.exit_code, "cancelled", "the run was cancelled", "run it again")
         hint = "the batch system starts the job again as another run"
         return Ending("interrupted", ending.exit_code, "requeued", reason, hint)
 

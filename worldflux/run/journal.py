@@ -34,7 +34,7 @@ def begin(runs_dir: Path, sweep_id: str, job_id: str) -> Attempt:
     Raises:
         WorldFluxError: the note can not be written.
     """
-    earlier = (*_in_ledger(runs_dir, sweep_id, job_id), *_read(runs_dir / FOLDER / sweep_id / job_id))
+    earlier = _earlier(runs_dir, sweep_id, job_id)
     run_id = new_run_id()
     folder = runs_dir / FOLDER / sweep_id
     try:
@@ -56,10 +56,23 @@ def begin(runs_dir: Path, sweep_id: str, job_id: str) -> Attempt:
     return Attempt(run_id, len(earlier) + 1, earlier)
 
 
+def succeeded(runs_dir: Path, sweep_id: str, job_id: str) -> store.StoredRun | None:
+    """The run of a job that succeeded; None when none did."""
+    for run_id in _earlier(runs_dir, sweep_id, job_id):
+        stored = store.load(runs_dir, run_id, settle=False)
+        if stored.manifest is not None and stored.manifest.status == "succeeded":
+            return stored
+    return None
+
+
 def read(runs_dir: Path, sweep_id: str) -> dict[str, list[str]]:
     """Job id -> ids of the runs that workers noted, oldest first."""
     folder = runs_dir / FOLDER / sweep_id
     return {path.name: _read(path) for path in folder.iterdir()} if folder.is_dir() else {}
+
+
+def _earlier(runs_dir: Path, sweep_id: str, job_id: str) -> tuple[str, ...]:
+    return (*_in_ledger(runs_dir, sweep_id, job_id), *_read(runs_dir / FOLDER / sweep_id / job_id))
 
 
 def _read(path: Path) -> list[str]:

@@ -21,6 +21,7 @@ CALLS = [
     ["runs", "list"],
     ["runs", "show"],
     ["runs", "show", "--log"],
+    ["runs", "compare"],
     ["runs", "rerun", "last"],
     ["runs", "gc", "--dry-run"],
     ["status"],
@@ -37,7 +38,7 @@ CALLS = [
 @pytest.mark.parametrize("words", CALLS, ids=[" ".join(words) for words in CALLS])
 def test_output_fits_its_schema(words: list[str], wf: Run, recipe: Callable[..., Path]) -> None:
     """Before and behind the command, --json gives the same envelope, and its data has its own schema."""
-    recipe("command: [python, -c, 'print(1)']\n")
+    recipe("command: [python, main.py]\n", "import worldflux; worldflux.log({'a': 1})")
     assert wf("run", "mine").code == 0
     document = schema.load("cli")
     names = {rule["if"]["properties"]["command"]["const"] for rule in document["allOf"][1:]}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from worldflux.cli import gc, render, rerun
+from worldflux.cli import compare, gc, render, rerun
 from worldflux.cli.answer import Answer
 
 DEFAULT_LIMIT = 20
@@ -29,6 +29,7 @@ def register(parser: argparse.ArgumentParser) -> None:
     )
     showing.add_argument("--log", action="store_true", help="print the run's log instead")
     showing.set_defaults(function=show_run)
+    compare.register(actions)
     rerun.register(actions)
     gc.register(actions)
 

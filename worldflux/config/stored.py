@@ -69,6 +69,7 @@ def changed_keys(project: Project, overrides: Sequence[str], then: Mapping[str, 
     Returns:
         Dotted keys, sorted; None when the overrides can not be composed any more.
     """
+    from worldflux.manifest.leaves import leaves
     from worldflux.manifest.numbers import portable
 
     try:
@@ -80,13 +81,3 @@ def changed_keys(project: Project, overrides: Sequence[str], then: Mapping[str, 
     return sorted(
         key for key in before.keys() | after.keys() if before.get(key, missing) != after.get(key, missing)
     )
-
-
-def leaves(value: Any, prefix: str = "") -> dict[str, Any]:
-    """Dotted key -> value, for every value that is no mapping; an empty mapping is a value."""
-    if not isinstance(value, Mapping) or (not value and prefix):
-        return {prefix: value}
-    found: dict[str, Any] = {}
-    for key, inner in value.items():
-        found.update(leaves(inner, f"{prefix}.{key}" if prefix else str(key)))
-    return found

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 POLL_SECONDS = 0.5
 #: Seconds between questions to Slurm, whose controller serves everybody.
 ASK_SECONDS = 5.0
+#: The same when no job is to start any more and somebody waits for the end.
+ASK_STOPPED_SECONDS = 1.0
 #: Seconds in which the last record of a job that left the queue must become visible.
 SETTLE_SECONDS = 10.0
 
@@ -98,6 +100,8 @@ class Submission:
                 if ended is None:
                     continue
                 del self._running[job.job_id]
+                if ended.record is None and self.stopped:
+                    continue  # taken out of the queue before it began
                 self._sweep.told(job, ended)
                 if self._sweep.policy.fail_fast and not ended.succeeded and not self.stopped:
                     self._start_no_more()
@@ -163,7 +167,8 @@ class Submission:
             self._gone.pop(job.job_id, None)
             return None
         since = self._gone.setdefault(job.job_id, time.monotonic())
-        if time.monotonic() - since < SETTLE_SECONDS and not final:
+        patience = ASK_STOPPED_SECONDS if self.stopped and ended.record is None else SETTLE_SECONDS
+        if time.monotonic() - since < patience and not final:
             return None
         if ended.record is not None:
             store.supersede(self._sweep.project.root / job.request.spec.runs_dir, ended.record.run_id)
@@ -174,7 +179,7 @@ class Submission:
         """Whether the job is in the queue or running."""
         if not self._slurm:
             return not handle.done()
-        if time.monotonic() - self._asked > ASK_SECONDS:
+        if time.monotonic() - self._asked > (ASK_STOPPED_SECONDS if self.stopped else ASK_SECONDS):
             self._ask()
         return handle.job_id in self._queued
 

@@ -201,7 +201,7 @@ class _Run:
         A batch system signals every process of a job, so the command may be gone before it is
         asked to end. When the job is started again, the stop is an interruption.
         """
-        if ending.status not in ("cancelled", "failed") or self.place.why_stopped is None:
+        if ending.status not in ("cancelled", "failed", "interrupted") or self.place.why_stopped is None:
             return ending
         reason = self.place.why_stopped()
         if reason is None:

@@ -17,8 +17,8 @@ from worldflux.run.ledger import Ledger
 from worldflux.run.machine import owner
 
 
-def record(runs_dir: Path, run_id: str, pid: int | None = None, host: str | None = None) -> Path:
-    """A run folder whose record says that it is running, by a process here or elsewhere."""
+def record(runs_dir: Path, run_id: str, *, host: str | None = None, done: bool = False) -> None:
+    """A run folder whose record says that it is running, here or elsewhere, or that it has succeeded."""
     _, folder = store.create(runs_dir, run_id)
     manifest = Manifest.new(
         project="p",
@@ -26,11 +26,12 @@ def record(runs_dir: Path, run_id: str, pid: int | None = None, host: str | None
         config={"path": "config.yaml", "sha256": "0" * 64, "overrides": [], "resolved": {}},
         runtime={"name": "local", "plugin": "a:B", "plugin_version": "1", "options": {}},
         run_id=run_id,
-        owner={**owner(), **({"pid": pid} if pid else {}), **({"host": host} if host else {})},  # type: ignore[typeddict-item]
+        owner={**owner(), "host": host or owner()["host"]},
     )
     manifest.start()
+    if done:
+        manifest.finish("succeeded", exit_code=0)
     io.write(folder / store.MANIFEST, manifest)
-    return folder
 
 
 def status(runs_dir: Path, run_id: str) -> str:
@@ -72,14 +73,13 @@ def test_a_success_is_found(tmp_path: Path) -> None:
     """Of several runs the one that succeeded; none before there is one."""
     first = journal.begin(tmp_path, "sweep", "j")
     assert journal.succeeded(tmp_path, "sweep", "j") is None
-    folder = record(tmp_path, first.run_id)
+    record(tmp_path, first.run_id)
     assert journal.succeeded(tmp_path, "sweep", "j") is None
-    manifest = io.read(folder / store.MANIFEST)
-    manifest.finish("succeeded", exit_code=0)
-    io.write(folder / store.MANIFEST, manifest)
+    second = journal.begin(tmp_path, "sweep", "j")
+    record(tmp_path, second.run_id, done=True)
     journal.begin(tmp_path, "sweep", "j")
     found = journal.succeeded(tmp_path, "sweep", "j")
-    assert found is not None and found.run_id == first.run_id
+    assert found is not None and found.run_id == second.run_id
 
 
 def test_a_torn_note_is_a_start_that_never_was(tmp_path: Path) -> None:
@@ -88,6 +88,8 @@ def test_a_torn_note_is_a_start_that_never_was(tmp_path: Path) -> None:
     with (tmp_path / ".sweeps/sweep/j").open("a") as stream:
         stream.write(first.run_id[:20])
     assert journal.read(tmp_path, "sweep") == {"j": [first.run_id]}
+    second = journal.begin(tmp_path, "sweep", "j")
+    assert second.number == 2 and journal.read(tmp_path, "sweep") == {"j": [first.run_id, second.run_id]}
 
 
 def test_workers_of_many_jobs_at_once(tmp_path: Path) -> None:

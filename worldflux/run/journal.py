@@ -41,7 +41,8 @@ def begin(runs_dir: Path, sweep_id: str, job_id: str) -> Attempt:
         folder.mkdir(parents=True, exist_ok=True)
         handle = os.open(folder / job_id, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         try:
-            os.write(handle, run_id.encode() + b"\n")
+            # A line of its own even behind a torn one.
+            os.write(handle, b"\n" + run_id.encode() + b"\n")
             os.fsync(handle)
         finally:
             os.close(handle)
@@ -79,7 +80,7 @@ def _read(path: Path) -> list[str]:
     """Ids in one file; a torn last line is a start that never was."""
     try:
         words = path.read_text("ascii", "replace").split()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
     return [word for word in words if store.RUN_ID.match(word)]
 
@@ -94,6 +95,6 @@ def _in_ledger(runs_dir: Path, sweep_id: str, job_id: str) -> list[str]:
                 entry = json.loads(line) if line.endswith("\n") else {}
                 if entry.get("job") == job_id:
                     found.append(str(entry["run"]))
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, NotADirectoryError, ValueError):
         pass
     return found

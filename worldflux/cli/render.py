@@ -25,6 +25,11 @@ def use_color(stream: TextIO) -> bool:
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
+def is_live(stream: TextIO) -> bool:
+    """Whether what was printed can be drawn over: a terminal that moves its cursor."""
+    return stream.isatty() and os.environ.get("TERM") not in ("dumb", "", None)
+
+
 def paint(text: str, code: str, stream: TextIO) -> str:
     return f"\x1b[{code}m{text}\x1b[0m" if use_color(stream) else text
 

@@ -7,6 +7,7 @@ import random
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from worldflux.run.budget import SweepBudget
 from worldflux.run.pool import Policy, Pool
 
 if TYPE_CHECKING:
+    from worldflux.cli.sweep_table import SweepTable
     from worldflux.config.sweep import Job
     from worldflux.run.cancel import Cancellation
     from worldflux.run.engine import Guard, RunRecord
@@ -180,7 +182,7 @@ def _check_plugins(jobs: Sequence[Job], project: Project) -> None:
 def _run(jobs: Sequence[Job], ledger: Ledger, project: Project, launcher: Any) -> int:
     """Run what is missing and tell how it went; the sweep's exit code."""
     if type(launcher).__name__ == "WorldFluxLauncher":
-        work = Sweep(jobs, ledger, project)
+        work = Sweep(jobs, ledger, project, live=render.is_live(sys.stdout))
     else:
         from worldflux.cli.elsewhere import Elsewhere
 
@@ -196,9 +198,9 @@ def _run(jobs: Sequence[Job], ledger: Ledger, project: Project, launcher: Any) -
 
 
 class Sweep:
-    """One sweep at work, with one line for everything that changes."""
+    """One sweep at work, with one line for everything that changes, or `live` in a table."""
 
-    def __init__(self, jobs: Sequence[Job], ledger: Ledger, project: Project) -> None:
+    def __init__(self, jobs: Sequence[Job], ledger: Ledger, project: Project, *, live: bool = False) -> None:
         self.jobs, self.ledger, self.project = jobs, ledger, project
         self.ended: dict[str, JobEnded] = {}
         self.kept = [
@@ -211,6 +213,19 @@ class Sweep:
         self.policy = Policy(settings.max_parallel or default, settings.retries, settings.fail_fast)
         self._order = settings.order
         self._budget = SweepBudget(ledger, jobs[0].request.spec.cost_guard.max_sweep_usd)
+        self._table = self._make_table() if live else None
+
+    def _make_table(self) -> SweepTable:
+        # rich is a large library; only a sweep on a terminal pays for it.
+        from rich.console import Console
+
+        from worldflux.cli.sweep_table import Progress, SweepTable, labels
+
+        shown = labels({job.job_id: job.request.overrides for job in self.jobs})
+        progress = Progress(shown, self.policy.parallel, self._begun)
+        progress.statuses.update({job.job_id: "succeeded" for job in self.kept})
+        limit = self.jobs[0].request.spec.cost_guard.max_sweep_usd
+        return SweepTable(progress, limit, lambda: self._budget.committed, Console())
 
     def todo(self) -> list[Job]:
         """Jobs that have not succeeded yet, in the order they are to start."""
@@ -230,8 +245,10 @@ class Sweep:
         head = f"sweep {self.ledger.sweep_id}: {len(self.jobs)} jobs, {self.policy.parallel} at a time"
         print(head + (f", {len(self.kept)} done before" if self.kept else ""), flush=True)
         pool: Pool[Job, JobEnded] = Pool(self.policy, self._carry_out, self.told)
+        if self._table is not None:
+            self._table.stopping = lambda: pool.cancellation.requested
         try:
-            with terminate_as_interrupt():
+            with terminate_as_interrupt(), self._table.shown() if self._table else nullcontext():
                 return pool.run(todo)
         finally:
             self.ledger.close()
@@ -263,10 +280,14 @@ class Sweep:
         return lambda request: self._budget.reserve(run_id, request.spec.cost_guard.max_usd)
 
     def told(self, job: Job, ended: JobEnded | None) -> None:
-        """Print how a run of a job ended; None says that it began."""
+        """Show how a run of a job ended; None says that it began."""
+        if ended is not None:
+            self.ended[job.job_id] = ended
+        if self._table is not None:
+            self._table.told(job.job_id, ended)
+            return
         if ended is None:
             return
-        self.ended[job.job_id] = ended
         color = "32" if ended.succeeded else "31"
         place = f"[{len(self.ended) + len(self.kept)}/{len(self.jobs)}]"
         label = " ".join(text for text in job.request.overrides if not text.startswith("sweep."))

@@ -1,0 +1,191 @@
+"""A sweep on a terminal: one table that is drawn over itself while the sweep goes on."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from worldflux.cli import render
+
+if TYPE_CHECKING:
+    from worldflux.cli.sweep import JobEnded
+
+REFRESHES_PER_SECOND = 4
+MAX_FAILED = 8
+BAR_WIDTH = 60
+#: Lines of the terminal that belong to the head of the table and to what stood there before.
+HEAD_LINES = 8
+COLORS = {"succeeded": "green", "running": "cyan", "waiting": "dim", "failed": "red", "timeout": "red"}
+ORDER = ("succeeded", "failed", "timeout", "refused", "cancelled", "interrupted", "running", "waiting")
+
+
+@dataclass
+class Progress:
+    """What is known of a sweep's jobs at a moment. All times are `time.monotonic` seconds.
+
+    Attributes:
+        labels: job id -> what is shown of it, for all jobs.
+        parallel: runs at the same time.
+        statuses: job id -> status of its newest run; jobs that did not start are not in it.
+        reasons: job id -> why it did not succeed.
+        since: job id -> when its run began, for those that run.
+        took: seconds of each run that succeeded.
+        failed_took: seconds of each other run.
+        usd: estimated cost of the runs that ended, so far as it is known.
+    """
+
+    labels: Mapping[str, str]
+    parallel: int
+    begun: float
+    statuses: dict[str, str] = field(default_factory=dict)
+    reasons: dict[str, str] = field(default_factory=dict)
+    since: dict[str, float] = field(default_factory=dict)
+    took: list[float] = field(default_factory=list)
+    failed_took: list[float] = field(default_factory=list)
+    usd: float = 0.0
+
+    def started(self, job_id: str, now: float) -> None:
+        self.statuses[job_id] = "running"
+        self.since[job_id] = now
+        self.reasons.pop(job_id, None)
+
+    def ended(self, job_id: str, status: str, reason: str, usd: float | None, now: float) -> None:
+        began = self.since.pop(job_id, now)
+        self.statuses[job_id] = status
+        self.usd += usd or 0.0
+        (self.took if status == "succeeded" else self.failed_took).append(now - began)
+        if status != "succeeded":
+            self.reasons[job_id] = reason
+
+    def counts(self) -> dict[str, int]:
+        """Status -> number of jobs, `waiting` among them, in the order to be shown."""
+        found = dict.fromkeys(ORDER, 0)
+        for job_id in self.labels:
+            status = self.statuses.get(job_id, "waiting")
+            found[status] = found.get(status, 0) + 1
+        return {status: count for status, count in found.items() if count}
+
+    def left(self, now: float) -> float | None:
+        """Seconds until all is done, if what is to come takes as long as what was; None before any end.
+
+        Runs that succeeded tell how long one takes; the others only when there is none of those.
+        """
+        known = self.took or self.failed_took
+        if not known:
+            return None
+        each = sum(known) / len(known)
+        waiting = self.counts().get("waiting", 0)
+        work = waiting * each + sum(max(0.0, each - (now - began)) for began in self.since.values())
+        return work / max(1, min(self.parallel, waiting + len(self.since)))
+
+
+class SweepTable:
+    """Draws `Progress`. `told` may be called while it is being drawn."""
+
+    def __init__(
+        self,
+        progress: Progress,
+        limit_usd: float | None,
+        committed_usd: Callable[[], float],
+        console: Console,
+    ) -> None:
+        self.progress, self.console = progress, console
+        self.stopping: Callable[[], bool] = lambda: False
+        self._limit, self._committed = limit_usd, committed_usd
+        self._lock = threading.Lock()
+
+    def told(self, job_id: str, ended: JobEnded | None) -> None:
+        """How a run of a job ended; None says that it began."""
+        now = time.monotonic()
+        with self._lock:
+            if ended is None:
+                self.progress.started(job_id, now)
+            else:
+                usd = ended.record.manifest.cost["estimate_usd"] if ended.record else None
+                self.progress.ended(job_id, ended.status, ended.reason, usd, now)
+
+    @contextmanager
+    def shown(self) -> Iterator[None]:
+        """Inside, the table is on the screen; its last state stays there."""
+        live = Live(get_renderable=self.draw, console=self.console, refresh_per_second=REFRESHES_PER_SECOND)
+        with live:
+            yield
+
+    def draw(self) -> RenderableType:
+        with self._lock:
+            now = time.monotonic()
+            parts: list[RenderableType] = [self._head(now), self._bar(), self._rows(now)]
+        return Group(*parts)
+
+    def _head(self, now: float) -> Text:
+        head = Text(no_wrap=True, overflow="ellipsis")
+        for status, count in self.progress.counts().items():
+            head.append(f"{count} {status}", COLORS.get(status, "yellow")).append("  ")
+        head.append(f" {render.duration(now - self.progress.begun)}")
+        left = self.progress.left(now)
+        running = len(self.progress.since)
+        if self.stopping() and running:
+            head.append(f", stopping; Ctrl-C again ends the {running} running at once", "yellow")
+        elif left is not None and left > 0:
+            head.append(f", about {render.duration(left)} left")
+        money = self._money()
+        return head.append(f"  {money}" if money else "")
+
+    def _money(self) -> str:
+        """What was spent, and of a budget what is spent or set aside; empty for a sweep without money."""
+        if self._limit is not None:
+            return f"{self._committed():.2f} of {self._limit:.2f} USD spent or set aside"
+        return f"{self.progress.usd:.2f} USD" if self.progress.usd else ""
+
+    def _bar(self) -> Text:
+        """A line of full and empty marks; rich's own bar has no end of line."""
+        full, empty = "━─" if self.console.encoding.lower().startswith("utf") else "#-"
+        done = sum(1 for status in self.progress.statuses.values() if status != "running")
+        width = min(self.console.width, BAR_WIDTH)
+        filled = width * done // max(1, len(self.progress.labels))
+        return Text(full * filled, "green", no_wrap=True).append(empty * (width - filled), "dim")
+
+    def _rows(self, now: float) -> Table:
+        table = Table.grid(padding=(0, 2))
+        table.add_column(no_wrap=True)
+        table.add_column(no_wrap=True, overflow="ellipsis")
+        table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
+        failed = list(self.progress.reasons)
+        room = max(2, self.console.height - HEAD_LINES)
+        shown_failed = failed[-min(MAX_FAILED, max(1, room // 2)) :]
+        shown_running = list(self.progress.since)[: max(1, room - len(shown_failed))]
+        for job_id in shown_running:
+            took = render.duration(now - self.progress.since[job_id])
+            table.add_row(Text("running", COLORS["running"]), self._label(job_id), took)
+        if len(self.progress.since) > len(shown_running):
+            table.add_row("", f"and {len(self.progress.since) - len(shown_running)} more", "")
+        if len(failed) > len(shown_failed):
+            table.add_row("", f"{len(failed) - len(shown_failed)} earlier ones: worldflux runs list", "")
+        for job_id in shown_failed:
+            status = self.progress.statuses[job_id]
+            reason = Text(render.safe_line(self.progress.reasons[job_id].partition("\n")[0]))
+            table.add_row(Text(status, COLORS.get(status, "yellow")), self._label(job_id), reason)
+        return table
+
+    def _label(self, job_id: str) -> Text:
+        return Text(render.safe_line(self.progress.labels[job_id]))
+
+
+def labels(overrides: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """Job id -> its overrides without those that all jobs have, and without the sweep's own."""
+    everywhere = (
+        set.intersection(*(set(texts) for texts in overrides.values())) if len(overrides) > 1 else set()
+    )
+    return {
+        job_id: " ".join(t for t in texts if t not in everywhere and not t.startswith("sweep.")) or "the job"
+        for job_id, texts in overrides.items()
+    }

@@ -45,6 +45,9 @@ HOMES: dict[str, set[str]] = {
     "modal": {"runtime.modal", "runtime.modal_plugin", "runtime.modal_command"},
     "replicate": {"runtime.replicate", "runtime.replicate_plugin"},
     "uv": {"runtime"},
+    "rich": {"cli.sweep", "cli.sweep_table"},
+    "matplotlib": {"cli.plot_png"},
+    "plotly": {"cli.plot_html"},
 }
 PLUGINS = {
     "local_plugin", "modal_plugin", "aws_ec2_plugin", "replicate_plugin", "local_command", "modal_command",

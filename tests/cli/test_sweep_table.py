@@ -96,6 +96,8 @@ def test_it_fits_the_terminal() -> None:
             state.ended(f"j{i}", "failed", "reason " * 100, None, 1.0)
     lines = drawn(table_of(state, width=60, height=14)).splitlines()
     assert len(lines) <= 14 and max(len(line) for line in lines) <= 60
+    assert sum(line.startswith("running ") for line in lines) == 3
+    assert sum(line.startswith("failed ") and "reason" in line for line in lines) == 3
     assert any("and 97 more" in line for line in lines) and any("earlier" in line for line in lines)
 
 

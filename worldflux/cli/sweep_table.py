@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
 from worldflux.cli import render
@@ -123,7 +123,7 @@ class SweepTable:
     def draw(self) -> RenderableType:
         with self._lock:
             now = time.monotonic()
-            parts: list[RenderableType] = [self._head(now), self._bar(), self._rows(now)]
+            parts: list[Text] = [self._head(now), self._bar(), self._rows(now)]
         return Group(*parts)
 
     def _head(self, now: float) -> Text:
@@ -154,30 +154,37 @@ class SweepTable:
         filled = width * done // max(1, len(self.progress.labels))
         return Text(full * filled, "green", no_wrap=True).append(empty * (width - filled), "dim")
 
-    def _rows(self, now: float) -> Table:
-        table = Table.grid(padding=(0, 2))
-        table.add_column(no_wrap=True)
-        table.add_column(no_wrap=True, overflow="ellipsis")
-        table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
+    def _rows(self, now: float) -> Text:
+        """Running jobs with their time and the newest that did not succeed, as many as there is room for."""
         failed = list(self.progress.reasons)
         room = max(2, self.console.height - HEAD_LINES)
         shown_failed = failed[-min(MAX_FAILED, max(1, room // 2)) :]
         shown_running = list(self.progress.since)[: max(1, room - len(shown_failed))]
-        for job_id in shown_running:
-            took = render.duration(now - self.progress.since[job_id])
-            table.add_row(Text("running", COLORS["running"]), self._label(job_id), took)
+        rows = [
+            ("running", self._label(job_id), render.duration(now - self.progress.since[job_id]))
+            for job_id in shown_running
+        ]
         if len(self.progress.since) > len(shown_running):
-            table.add_row("", f"and {len(self.progress.since) - len(shown_running)} more", "")
+            rows.append(("", f"and {len(self.progress.since) - len(shown_running)} more", ""))
         if len(failed) > len(shown_failed):
-            table.add_row("", f"{len(failed) - len(shown_failed)} earlier ones: worldflux runs list", "")
+            rows.append(("", f"{len(failed) - len(shown_failed)} earlier ones", ""))
         for job_id in shown_failed:
-            status = self.progress.statuses[job_id]
-            reason = Text(render.safe_line(self.progress.reasons[job_id].partition("\n")[0]))
-            table.add_row(Text(status, COLORS.get(status, "yellow")), self._label(job_id), reason)
-        return table
+            reason = render.safe_line(self.progress.reasons[job_id].partition("\n")[0])
+            rows.append((self.progress.statuses[job_id], self._label(job_id), reason))
+        return self._aligned(rows)
 
-    def _label(self, job_id: str) -> Text:
-        return Text(render.safe_line(self.progress.labels[job_id]))
+    def _label(self, job_id: str) -> str:
+        return render.safe_line(self.progress.labels[job_id])
+
+    def _aligned(self, rows: Sequence[tuple[str, str, str]]) -> Text:
+        """Three columns; the first stays whole however narrow the terminal is, the second takes half at most."""
+        first = max((len(row[0]) for row in rows), default=0)
+        second = min(max((cell_len(row[1]) for row in rows), default=0), self.console.width // 2)
+        text = Text(no_wrap=True, overflow="ellipsis")
+        for number, (status, label, more) in enumerate(rows):
+            text.append("\n" if number else "").append(status.ljust(first), COLORS.get(status, "yellow"))
+            text.append(f"  {set_cell_size(label, second)}  {more}")
+        return text
 
 
 def labels(overrides: Mapping[str, Sequence[str]]) -> dict[str, str]:

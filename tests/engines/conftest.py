@@ -26,5 +26,8 @@ def slurm(cluster: Slurm) -> Slurm:
 
 
 @pytest.fixture
-def lab(tmp_path: Path) -> Lab:
-    return make_lab(tmp_path)
+def lab(tmp_path: Path) -> Iterator[Lab]:
+    """A project; sweeps that a failed test left at work are ended."""
+    made = make_lab(tmp_path)
+    yield made
+    made.end()

@@ -52,6 +52,7 @@ class Lab:
 
     root: Path
     env: dict[str, str] = field(default_factory=dict)
+    started: list[subprocess.Popen[str]] = field(default_factory=list)
 
     def recipe(self, program: str = PROGRAM, text: str = RECIPE, name: str = "mine") -> None:
         folder = self.root / "recipes" / name
@@ -63,7 +64,7 @@ class Lab:
         """`worldflux-run -m` in a folder below the project, so that nothing rests on the current one."""
         below = self.root / "below"
         below.mkdir(exist_ok=True)
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [str(BIN / "worldflux-run"), "-m", *words],
             cwd=below,
             env={**os.environ, **self.env, **(env or {})},
@@ -73,22 +74,33 @@ class Lab:
             text=True,
             start_new_session=True,
         )
+        self.started.append(process)
+        return process
+
+    def end(self) -> None:
+        """End what a failed test left behind."""
+        for process in self.started:
+            if process.poll() is None:
+                process.kill()
+            if process.stdout is not None:
+                process.stdout.close()
+            process.wait()
 
     def sweep(self, *words: str, env: Mapping[str, str] | None = None) -> Ended:
         process = self.start(*words, env=env)
-        try:
-            out, _ = process.communicate(timeout=150)
-        finally:
-            process.kill()
+        out, _ = process.communicate(timeout=150)
         return Ended(process.returncode, out)
 
     def manifests(self) -> list[dict[str, Any]]:
-        """Manifests of all runs, oldest first; there is one in every run folder."""
-        folders = sorted(path for path in (self.root / "runs").glob("*") if path.name[0] != ".")
-        return [json.loads((folder / "manifest.json").read_bytes()) for folder in folders]
+        """Manifests of all runs, oldest first."""
+        return [
+            json.loads(path.read_bytes()) for path in sorted((self.root / "runs").glob("*/manifest.json"))
+        ]
 
     def statuses(self) -> list[str]:
-        """Status of every run, sorted by seed and then by age."""
+        """Status of every run, sorted by seed and then by age; no run folder is without a manifest."""
+        folders = [path for path in (self.root / "runs").glob("*") if not path.name.startswith(".")]
+        assert len(folders) == len(self.manifests())
         return [
             each["run"]["status"]
             for each in sorted(self.manifests(), key=lambda m: m["config"]["resolved"]["seed"])
@@ -116,7 +128,10 @@ def make_lab(folder: Path, env: Mapping[str, str] | None = None) -> Lab:
 
 def need(*things: str) -> None:
     """Skip without these programs or modules; fail where everything is required."""
-    missing = [each for each in things if not shutil.which(each) and not importlib.util.find_spec(each)]
+    path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"  # where daemons are, for ordinary users, too
+    missing = [
+        each for each in things if not shutil.which(each, path=path) and not importlib.util.find_spec(each)
+    ]
     if missing and os.environ.get("WORLDFLUX_TEST_REQUIRE_ALL") == "1":
         pytest.fail(f"not installed: {', '.join(missing)}")
     if missing:

@@ -84,34 +84,31 @@ def test_a_failed_job_and_a_runtime_of_the_project(lab: Lab, slurm: Slurm) -> No
     assert [m["run"]["attempt"] for m in lab.of_seed(13)] == [1, 2] and len(lab.manifests()) == 4
 
 
-@pytest.mark.parametrize("how", ["requeue", "preempt", "warning", "kill"])
-def test_a_job_that_is_put_back_runs_again(how: str, lab: Lab, slurm: Slurm) -> None:
-    """The stopped run is `interrupted`, another one of the same job succeeds, exactly once."""
+def test_jobs_that_are_put_back_run_again(lab: Lab, slurm: Slurm) -> None:
+    """Requeued, warned, killed and requeued, preempted: the stopped run is `interrupted`, and another
+    one of the same job succeeds, exactly once."""
     lab.env = slurm.env
     lab.recipe(WAITING, WAITING_RECIPE)
-    process = lab.start("+recipe=mine", "seed=1,2", *SLURM)
-    waiting(lab, [1, 2])
-    job = job_of(lab, slurm, 1)
-    if how == "requeue":
-        slurm.command("scontrol", "requeue", job)
-    elif how == "preempt":
-        slurm.command(
-            "sbatch", "--partition=high", f"--ntasks={CPUS}", "--output=/dev/null", "--wrap=sleep 1"
-        )
-    elif how == "warning":
-        slurm.command("scancel", "--signal=USR2", job)
-    else:
-        os.kill(lab.of_seed(1)[0]["run"]["owner"]["pid"], signal.SIGKILL)
-        slurm.command("scontrol", "requeue", job)
-    wait_for(lambda: len(lab.of_seed(1)) == 2 or process.poll() is not None, 60, "the second attempt")
+    process = lab.start("+recipe=mine", "seed=1,2,3,4", *SLURM)
+    waiting(lab, [1, 2, 3, 4])
+    slurm.command("scontrol", "requeue", job_of(lab, slurm, 1))
+    slurm.command("scancel", "--signal=USR2", job_of(lab, slurm, 2))
+    os.kill(lab.of_seed(3)[0]["run"]["owner"]["pid"], signal.SIGKILL)
+    slurm.command("scontrol", "requeue", job_of(lab, slurm, 3))
+    slurm.command("sbatch", "--partition=high", f"--ntasks={CPUS}", "--output=/dev/null", "--wrap=sleep 1")
+    wait_for(lambda: all(len(lab.of_seed(seed)) == 2 for seed in (1, 2, 3, 4)), 90, "the second attempts")
     (lab.root / "recipes/mine/go").touch()
     out, _ = process.communicate(timeout=100)
-    assert process.returncode == 0, out
-    first, second = lab.of_seed(1)
-    assert (first["run"]["status"], second["run"]["status"]) == ("interrupted", "succeeded")
-    assert (first["run"]["attempt"], second["run"]["attempt"]) == (1, 2)
-    assert first["extensions"]["worldflux.job"] == second["extensions"]["worldflux.job"]
-    assert lab.of_seed(2)[-1]["run"]["status"] == "succeeded" and "2 succeeded" in out
+    assert process.returncode == 0 and "4 succeeded" in out, out
+    assert len(lab.statuses()) == 8
+    for seed in (1, 2, 3, 4):
+        first, second = lab.of_seed(seed)
+        assert [m["run"]["status"] for m in (first, second)] == ["interrupted", "succeeded"], seed
+        assert [m["run"]["attempt"] for m in (first, second)] == [1, 2], seed
+        assert first["extensions"]["worldflux.job"] == second["extensions"]["worldflux.job"]
+    reasons = [lab.of_seed(seed)[0]["run"]["error"]["message"] for seed in (1, 2, 3, 4)]
+    assert "back into its queue" in reasons[0] and "about to end" in reasons[1], reasons
+    assert "process" in reasons[2] and "back into its queue" in reasons[3], reasons
 
 
 def test_cancelled_jobs(lab: Lab, slurm: Slurm) -> None:

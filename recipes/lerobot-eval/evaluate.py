@@ -18,6 +18,7 @@ MODULES = ("lerobot.scripts.lerobot_eval", "lerobot.scripts.eval")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--policy", required=True)
     parser.add_argument("--env", required=True)
     parser.add_argument("--episodes", type=int, required=True)
     parser.add_argument("--batch-size", type=int, required=True)
@@ -26,7 +27,7 @@ def main() -> None:
     options, more = parser.parse_known_args()
     refuse_known_faults(options, more)
     words = [
-        f"--policy.path={policy()}",
+        f"--policy.path={folder_of(options.policy)}",
         f"--policy.device={options.device}",
         f"--env.type={options.env}",
         f"--eval.n_episodes={options.episodes}",
@@ -63,22 +64,19 @@ def evaluator() -> str:
     sys.exit("error: this environment has no LeRobot\n  keep env.requirements of the recipe")
 
 
-def policy() -> str:
-    """The folder of the policy."""
+def folder_of(policy: str) -> str:
+    """The folder of the policy: where the run says it is, else fetched at the commit the run says."""
     here = os.environ.get("WORLDFLUX_INPUT_POLICY")
     if here:
         return here
-    name, commit = (
-        os.environ.get("WORLDFLUX_INPUT_POLICY_REF"),
-        os.environ.get("WORLDFLUX_INPUT_POLICY_REVISION"),
-    )
-    if not name or not commit or name.startswith("lerobot:local/"):
+    commit = os.environ.get("WORLDFLUX_INPUT_POLICY_REVISION")
+    if not commit or policy.startswith("lerobot:local/"):
         sys.exit(
             "error: the policy is not on this machine\n  import it from the Hub, or run on the local runtime"
         )
     from huggingface_hub import snapshot_download
 
-    return str(snapshot_download(name.removeprefix("lerobot:").split("@")[0], revision=commit))
+    return str(snapshot_download(policy.removeprefix("lerobot:").split("@")[0], revision=commit))
 
 
 if __name__ == "__main__":

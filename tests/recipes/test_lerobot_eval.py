@@ -116,7 +116,20 @@ def evaluate(folder: Path, *words: str, **variables: str) -> subprocess.Complete
         "SAMPLE": str(SAMPLES / "eval_info_0.6.1.json"),
         **variables,
     }
-    base = ["--env", "pusht", "--episodes", "3", "--batch-size", "1", "--device", "cpu", "--seed", "7"]
+    base = [
+        "--policy",
+        "lerobot:me/act@main",
+        "--env",
+        "pusht",
+        "--episodes",
+        "3",
+        "--batch-size",
+        "1",
+        "--device",
+        "cpu",
+        "--seed",
+        "7",
+    ]
     return subprocess.run(
         [sys.executable, str(RECIPE / "evaluate.py"), *base, *words],
         cwd=folder,
@@ -166,7 +179,6 @@ def test_on_another_machine_the_policy_is_fetched_at_its_commit(tmp_path: Path) 
             HF_ENDPOINT=hub.url,
             HF_HOME=str(tmp_path / "hf"),
             HF_HUB_DISABLE_XET="1",
-            WORLDFLUX_INPUT_POLICY_REF="lerobot:me/act@main",
             WORLDFLUX_INPUT_POLICY_REVISION=commit,
         )
     assert ended.returncode == 0, ended.stderr
@@ -180,9 +192,7 @@ def _old_and_new(hub: StandInHub) -> str:
 
 def test_a_local_policy_can_not_be_fetched_elsewhere(tmp_path: Path) -> None:
     """A policy that was imported from a folder is on one machine only, and the error says so."""
-    ended = evaluate(
-        tmp_path, WORLDFLUX_INPUT_POLICY_REF="lerobot:local/x", WORLDFLUX_INPUT_POLICY_REVISION="0" * 40
-    )
+    ended = evaluate(tmp_path, "--policy", "lerobot:local/x", WORLDFLUX_INPUT_POLICY_REVISION="0" * 40)
     assert ended.returncode == 1 and "not on this machine" in ended.stderr
 
 

@@ -39,6 +39,7 @@ HOMES: dict[str, set[str]] = {
     "pydantic": {"config", "server", "runtime.external"},
     "keyring": {"sync.credentials", "sync.keyring_child"},
     "requests": {"sync", "catalog", "runtime.replicate"},
+    "pyarrow": {"catalog.lerobot_dataset"},
     "fastapi": {"server"},
     "sqlalchemy": {"server"},
     "boto3": {"runtime.aws_ec2", "runtime.aws_ec2_plugin", "server.blobs"},

@@ -28,6 +28,8 @@ def test_what_the_wheel_holds(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     assert {"worldflux/conf/worldflux.yaml", "worldflux/recipes/cpu-smoke/recipe.yaml"} <= set(names)
     assert "worldflux/manifest/schema/run-manifest.v1.json" in names
+    data = {path.relative_to(ROOT).as_posix() for path in (ROOT / "worldflux/catalog/data").rglob("*.json")}
+    assert data and data <= set(names)
     assert "hydra_plugins/worldflux_multirun.py" in names and "hydra_plugins/__init__.py" not in names
     tops = {name.split("/")[0] for name in names}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"worldflux", "hydra_plugins"}

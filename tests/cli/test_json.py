@@ -30,15 +30,25 @@ CALLS = [
     ["runtime", "doctor"],
     ["recipe", "list"],
     ["recipe", "check"],
+    ["curated", "list"],
+    ["curated", "list", "--environments"],
+    ["curated", "list", "--datasets"],
+    ["curated", "inspect", "openpi/pi05"],
+    ["curated", "inspect", "crafter"],
+    ["import", "policy"],
     ["schema", "recipe"],
     ["schema", "cli"],
 ]
 
 
 @pytest.mark.parametrize("words", CALLS, ids=[" ".join(words) for words in CALLS])
-def test_output_fits_its_schema(words: list[str], wf: Run, recipe: Callable[..., Path]) -> None:
+def test_output_fits_its_schema(
+    words: list[str], wf: Run, recipe: Callable[..., Path], project: Path
+) -> None:
     """Before and behind the command, --json gives the same envelope, and its data has its own schema."""
     recipe("command: [python, main.py]\n", "import worldflux; worldflux.log({'a': 1})")
+    (project / "policy").mkdir()
+    (project / "policy" / "config.json").write_text('{"type": "act"}')
     assert wf("run", "mine").code == 0
     document = schema.load("cli")
     names = {rule["if"]["properties"]["command"]["const"] for rule in document["allOf"][1:]}

@@ -47,9 +47,9 @@ def lock_lines(folder: Path) -> list[str]:
 
 
 def test_the_promised_recipes_are_there() -> None:
-    """Five recipes come with WorldFlux, each in a folder of its own."""
+    """Six recipes come with WorldFlux, each in a folder of its own."""
     assert [folder.name for folder in FOLDERS] == [
-        "cpu-smoke", "dreamer-light", "gymnasium-eval", "mujoco-rollout", "tiny-jepa-eval",
+        "cpu-smoke", "dreamer-light", "gymnasium-eval", "lerobot-eval", "mujoco-rollout", "tiny-jepa-eval",
     ]  # fmt: skip
 
 

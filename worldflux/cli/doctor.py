@@ -39,6 +39,7 @@ def doctor(args: argparse.Namespace) -> Answer:
         _environments,
         _git,
         _accelerators,
+        _imports,
     ):
         machine += _guarded(check)
     return report_answer({"machine": machine, **{f"runtime {k}": v for k, v in doctor_all().items()}})
@@ -147,3 +148,19 @@ def _accelerators() -> list[str]:
             "warning: there is an NVIDIA device, but its driver does not answer: nvidia-smi tells why"
         )
     return lines or ["no GPU seen"]
+
+
+def _imports() -> list[str]:
+    """Imported policies, and which of them LeRobot's evaluator is known to stop at."""
+    from worldflux.catalog.lerobot_eval import policy_faults
+    from worldflux.catalog.shelf import Shelf
+
+    shelf = Shelf.at()
+    policies, datasets = shelf.entries("policy"), shelf.entries("dataset")
+    lines = []
+    if policies or datasets:
+        lines.append(f"imports: {len(policies)} policies, {len(datasets)} datasets")
+    for record in policies:
+        where = f"{record['id']} at {record['commit'][:10]}"
+        lines += [f"warning: lerobot-eval will stop at {where}: {fault}" for fault in policy_faults(record)]
+    return lines

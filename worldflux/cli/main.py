@@ -26,6 +26,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "status": ("worldflux.cli.status", "the project at a glance"),
     "doctor": ("worldflux.cli.doctor", "check this machine"),
     "runtime": ("worldflux.cli.runtime", "list and check the places where commands run"),
+    "curated": ("worldflux.cli.curated", "what is known of models: memory, licenses, issues, support"),
+    "import": ("worldflux.cli.imports", "bring a LeRobot policy or dataset into the catalog"),
     "recipe": ("worldflux.cli.recipe", "list and check recipes"),
     "schema": ("worldflux.cli.schema", "print a JSON Schema"),
 }

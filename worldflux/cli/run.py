@@ -68,8 +68,15 @@ def run(args: argparse.Namespace) -> Answer:
     project = load_project()
     request = compose_cached(project, overrides_of(args.words, project))
     if args.dry_run:
+        from worldflux.run.preflight import look_up
+
         make_plugin(request, project)
-        return _plan(request)
+        found = look_up(request)
+        if found.refused is not None:
+            raise found.refused
+        plan = _plan(request)
+        plan.warnings += found.warnings
+        return plan
     observer = Silent() if args.quiet or args.json else Console(sys.stdout)
     return answer(carry_out(request, project, observer))
 

@@ -80,6 +80,7 @@ def sweep(arguments: Sequence[str], params: Mapping[str, Any], launcher: Any) ->
     plan = plan_jobs(arguments, params, project)
     jobs = compose_jobs(plan.jobs, project, plan.settings)
     _check_plugins(jobs, project)
+    _check_catalog(jobs)
     raise SystemExit(_run(jobs, _ledger(jobs, arguments, project), project, launcher))
 
 
@@ -156,6 +157,7 @@ def _resume(wanted: str, arguments: Sequence[str], project: Project, launcher: A
             code="changed",
         )
     _check_plugins(jobs, project)
+    _check_catalog(jobs)
     return _run(jobs, ledger, project, launcher)
 
 
@@ -177,6 +179,30 @@ def _check_plugins(jobs: Sequence[Job], project: Project) -> None:
         if key not in seen:
             make_plugin(job.request, project)
             seen.add(key)
+
+
+def _check_catalog(jobs: Sequence[Job]) -> None:
+    """Every adapter is known and every input is here; what a guard refuses is left to its own run.
+
+    Raises:
+        ConfigError: with the faults of all jobs, each once.
+    """
+    from worldflux.run.preflight import look_up
+
+    seen: set[tuple[Any, ...]] = set()
+    faults: list[Fault] = []
+    for job in jobs:
+        spec = job.request.spec
+        key = (spec.adapter, spec.inputs)
+        if key in seen:
+            continue
+        seen.add(key)
+        try:
+            look_up(job.request)
+        except UsageError as error:
+            faults.append(Fault(spec.recipe, error.problem, error.hint))
+    if faults:
+        raise ConfigError(faults, "nothing was run")
 
 
 def _run(jobs: Sequence[Job], ledger: Ledger, project: Project, launcher: Any) -> int:

@@ -74,6 +74,7 @@ def _matching(pattern: str, meaning: str) -> AfterValidator:
 Name = Annotated[
     str, _matching(r"[A-Za-z0-9][A-Za-z0-9._/@+-]{0,127}", "a name: letters, digits and . _ / @ + -")
 ]
+CatalogId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/@+:-]{0,255}$")]
 Variable = Annotated[str, _matching(r"[A-Za-z_][A-Za-z0-9_]{0,127}", "the name of a variable")]
 OptionalVariable = Annotated[
     str,
@@ -211,7 +212,7 @@ class RunSpec(_Part):
 
     recipe: Name
     description: str = Field(default="", max_length=2000)
-    adapter: Name | None = None
+    adapter: CatalogId | None = None
     task: Task = "eval"
     source: str | None = None
     command: tuple[Word, ...]

@@ -22,6 +22,7 @@ from worldflux.run.background import Background
 from worldflux.run.cancel import Cancellation
 from worldflux.run.draft import draft_manifest, stored_texts
 from worldflux.run.outcome import Ending, ending_of
+from worldflux.run.preflight import Findings, look_up
 from worldflux.runtime.base import Adapter, RuntimeContext, RuntimePlugin, RuntimeResult
 
 if TYPE_CHECKING:
@@ -102,11 +103,12 @@ def execute(
     exceptions.
 
     Raises:
-        UsageError: the run can not start as asked (unknown variable, broken runtime); nothing
-            was left behind.
+        UsageError: the run can not start as asked (unknown variable or adapter, broken runtime,
+            an input that is not here); nothing was left behind.
         WorldFluxError: the record itself can not be written.
     """
     forwarded = check(request, plugin, place)
+    found = look_up(request)
     run_id, folder = store.create(place.runs_dir, place.run_id)
     mark = str(uuid.uuid4())
     manifest = draft_manifest(request, plugin, place, run_id, mark)
@@ -121,8 +123,8 @@ def execute(
         _remove_empty(folder)
         raise
     observer.started(run_id, folder, request.spec.recipe, request.spec.runtime.name)
-    run = _Run(request, plugin, place, observer, record, forwarded, mark, cancellation or Cancellation())
-    run.carry_out()
+    stopping = cancellation or Cancellation()
+    _Run(request, plugin, place, observer, record, forwarded, found, mark, stopping).carry_out()
     return record
 
 
@@ -167,6 +169,7 @@ class _Run:
         observer: Observer,
         record: RunRecord,
         forwarded: dict[str, str],
+        found: Findings,
         mark: str,
         cancellation: Cancellation,
     ) -> None:
@@ -174,6 +177,7 @@ class _Run:
         self.observer, self.record = observer, record
         self.manifest, self.folder = record.manifest, record.folder
         self.forwarded, self.mark, self.cancellation = forwarded, mark, cancellation
+        self.found = found
         self.background: Background | None = None
         self.python: Path | None = None
 
@@ -213,6 +217,7 @@ class _Run:
 
     def _stages(self) -> Ending:
         with self._stage("preflight"):
+            self._judge()
             for guard in self.place.guards:
                 facts = guard(self.request)
                 if facts and self.manifest.adapter is not None:
@@ -228,6 +233,17 @@ class _Run:
         with self._stage("collect"):
             return self._collect(result)
 
+    def _judge(self) -> None:
+        """Record what the catalog says, and stop when it refuses."""
+        if self.found.adapter is not None:
+            self.manifest.adapter = self.found.adapter
+        if self.found.inputs:
+            self.manifest.inputs = self.found.inputs
+        for warning in self.found.warnings:
+            self._warn(warning)
+        if self.found.refused is not None:
+            raise self.found.refused
+
     def _stage(self, name: str) -> Any:
         if self.cancellation.requested:
             raise KeyboardInterrupt
@@ -239,6 +255,7 @@ class _Run:
         variables = {
             **spec.env.set,
             **self.forwarded,
+            **self.found.variables,
             "WORLDFLUX_RUN_ID": self.record.run_id,
             "WORLDFLUX_RUN_MARK": self.mark,
             "WORLDFLUX_METRICS": str(folder / "metrics.jsonl"),

@@ -78,7 +78,13 @@ def test_the_published_schema_agrees() -> None:
     schema = external.schema()
     jsonschema.Draft202012Validator.check_schema(schema)
     validator = jsonschema.Draft202012Validator(schema)
-    full = {**GOOD, "set": {"A": "b"}, "inherit": ["LANG"], "provider_env": ["HF_TOKEN?"], "modal": {"gpu": "T4"}}
+    full = {
+        **GOOD,
+        "set": {"A": "b"},
+        "inherit": ["LANG"],
+        "provider_env": ["HF_TOKEN?"],
+        "modal": {"gpu": "T4"},
+    }
     assert validator.is_valid(full) and external.parse(json.dumps(full).encode(), "m")
     for wrong in ({**GOOD, "x": 1}, {**GOOD, "modal": {"x": 1}}, {**GOOD, "command": []}, {"name": "a"}):
         assert not validator.is_valid(wrong)
@@ -92,7 +98,8 @@ def test_words_are_put_in_place_of_the_recipe() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["HF_TOKEN", "AWS_REGION", "aws_profile", "MODAL_TOKEN_ID", "MY_API_KEY", "DB_PASSWORD", "WANDB_MODE"]
+    "name",
+    ["HF_TOKEN", "AWS_REGION", "aws_profile", "MODAL_TOKEN_ID", "MY_API_KEY", "DB_PASSWORD", "WANDB_MODE"],
 )
 def test_a_provider_variable_needs_the_allowlist(name: str) -> None:
     """What a provider issued is refused by name, and goes through once the manifest lists it."""
@@ -126,5 +133,5 @@ def test_a_manifest_is_found_beside_the_recipe_first(tmp_path: Path, monkeypatch
     assert external.load("m.yaml", source)[1]["name"] == "beside"
     (source / "m.yaml").unlink()
     assert external.load("m.yaml", source)[1]["name"] == "near"
-    with pytest.raises(UsageError, match="no file other.yaml"):
+    with pytest.raises(UsageError, match="no file other"):
         external.load("other.yaml", source)

@@ -23,7 +23,12 @@ class TestLocalCommand(RuntimeSuite):
         self.write()
 
     def write(self, **changes: Any) -> str:
-        document = {"schema": SCHEMA_ID, "name": "env", "command": ["env", "WRAPPED=yes", "{command}"], **changes}
+        document = {
+            "schema": SCHEMA_ID,
+            "name": "env",
+            "command": ["env", "WRAPPED=yes", "{command}"],
+            **changes,
+        }
         path = self.folder / "wrap.json"
         path.write_text(json.dumps(document))
         return str(path)

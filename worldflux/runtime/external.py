@@ -32,9 +32,10 @@ COMMAND = "{command}"
 
 #: A variable with one of these beginnings belongs to a provider, whatever its name says.
 PROVIDERS = (
-    "ANTHROPIC_", "AWS_", "AZURE_", "CLOUDFLARE_", "COHERE_", "COMET_", "DATABRICKS_", "DIGITALOCEAN_", "GCP_",
-    "GH_", "GITHUB_", "GITLAB_", "GOOGLE_", "GROQ_", "HF_", "HUGGINGFACE_", "HUGGING_FACE_", "LAMBDA_", "MISTRAL_",
-    "MLFLOW_", "MODAL_", "NEPTUNE_", "NGC_", "OPENAI_", "REPLICATE_", "RUNPOD_", "TOGETHER_", "VAST_", "WANDB_",
+    "ANTHROPIC_", "AWS_", "AZURE_", "CLOUDFLARE_", "COHERE_", "COMET_", "DATABRICKS_", "DIGITALOCEAN_",
+    "GCP_", "GH_", "GITHUB_", "GITLAB_", "GOOGLE_", "GROQ_", "HF_", "HUGGINGFACE_", "HUGGING_FACE_", "LAMBDA_",
+    "MISTRAL_", "MLFLOW_", "MODAL_", "NEPTUNE_", "NGC_", "OPENAI_", "REPLICATE_", "RUNPOD_", "TOGETHER_",
+    "VAST_", "WANDB_",
 )  # fmt: skip
 
 
@@ -70,7 +71,9 @@ class ModalPart(_Part):
         default=[], description="Debian packages"
     )
     gpu: Annotated[StrictStr, Field(max_length=64)] | None = None
-    cpu: Annotated[float, Field(gt=0, le=256, strict=False)] | None = Field(default=None, description="physical cores")
+    cpu: Annotated[float, Field(gt=0, le=256, strict=False)] | None = Field(
+        default=None, description="physical cores"
+    )
     memory_mb: Annotated[int, Field(ge=64, le=2**22)] | None = Field(default=None, description="MiB")
 
 
@@ -103,7 +106,9 @@ class ExternalManifest(_Part):
         for word in words:
             names = set(re.findall(r"{(\w+)}", word)) - {"source", "output", "run_id"}
             if word != COMMAND and names:
-                raise ValueError(f"`{word}`: only {{source}}, {{output}} and {{run_id}} may stand inside a word")
+                raise ValueError(
+                    f"`{word}`: only {{source}}, {{output}} and {{run_id}} may stand inside a word"
+                )
         return words
 
     @field_validator("set", "inherit")
@@ -150,14 +155,14 @@ class ExternalManifest(_Part):
         if missing:
             raise UsageError(
                 f"the external manifest `{self.name}` needs {', '.join(missing)}, which no run was given",
-                f"set it and add runtime.env.pass=[{','.join(missing)}], or write `{missing[0]}?` in the manifest",
+                f"set it and add runtime.env.pass=[{','.join(missing)}], or write `{missing[0]}?` there",
                 code="variable",
             )
         return {**self.set, **given}
 
 
 def is_provider_variable(name: str) -> bool:
-    """Whether a variable may hold what a provider issued: by its prefix, or because it reads like a secret."""
+    """Whether a variable may hold what a provider issued: by its prefix, or as it reads like a secret."""
     if name.startswith("WORLDFLUX_") and name != "WORLDFLUX_API_KEY":
         return False
     return name.upper().startswith(PROVIDERS) or is_secret_name(name)
@@ -176,7 +181,9 @@ def load(named: str, source_dir: Path) -> tuple[ExternalManifest, dict[str, str]
     path = locate(named, source_dir)
     data = path.read_bytes()
     if len(data) > MAX_BYTES:
-        raise UsageError(f"{named}: an external manifest has at most {MAX_BYTES // 1024} KiB", "is it the right file?")
+        raise UsageError(
+            f"{named}: an external manifest has at most {MAX_BYTES // 1024} KiB", "is it the right file?"
+        )
     manifest = parse(data, path.name)
     return manifest, {"name": manifest.name, "path": named, "sha256": hashlib.sha256(data).hexdigest()}
 
@@ -187,7 +194,9 @@ def locate(named: str, source_dir: Path | None) -> Path:
     Raises:
         UsageError: there is none.
     """
-    tried = [Path(named).expanduser()] if source_dir is None else [source_dir / named, Path(named).expanduser()]
+    tried = (
+        [Path(named).expanduser()] if source_dir is None else [source_dir / named, Path(named).expanduser()]
+    )
     found = next((path for path in tried if path.is_file()), None)
     if found is None:
         raise UsageError(
@@ -209,7 +218,9 @@ def parse(data: bytes, label: str) -> ExternalManifest:
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{label}:{mark.line + 1}" if mark else label
-        raise ConfigError([Fault(where, str(getattr(error, "problem", None) or error).splitlines()[0])]) from None
+        raise ConfigError(
+            [Fault(where, str(getattr(error, "problem", None) or error).splitlines()[0])]
+        ) from None
     try:
         return ExternalManifest.model_validate(document)
     except ValidationError as error:
@@ -246,7 +257,9 @@ class _StrictLoader(yaml.SafeLoader):
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
             if not isinstance(key, str) or key in seen:
-                problem = f"the key {key} is written twice" if isinstance(key, str) else f"the key {key} is no text"
+                problem = (
+                    f"the key {key} is written twice" if isinstance(key, str) else f"the key {key} is no text"
+                )
                 raise yaml.constructor.ConstructorError(None, None, problem, key_node.start_mark)
             seen.add(key)
         return super().construct_mapping(node, deep)

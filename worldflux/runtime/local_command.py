@@ -48,7 +48,11 @@ class LocalCommand:
         if sys.platform == "win32":
             return ["error: external commands need Linux or macOS; use WSL"]
         path = Path(self.manifest).expanduser()
-        where = f"external manifest {path}" if path.is_file() else f"external manifest {path}: looked for beside recipes"
+        where = (
+            f"external manifest {path}"
+            if path.is_file()
+            else f"external manifest {path}: looked for beside recipes"
+        )
         return [where]
 
     def build_env(self, adapter: Adapter, install_dir: Path) -> Path | None:

@@ -33,9 +33,9 @@ COMMAND = "{command}"
 #: A variable with one of these beginnings belongs to a provider, whatever its name says.
 PROVIDERS = (
     "ANTHROPIC_", "AWS_", "AZURE_", "CLOUDFLARE_", "COHERE_", "COMET_", "DATABRICKS_", "DIGITALOCEAN_",
-    "GCP_", "GH_", "GITHUB_", "GITLAB_", "GOOGLE_", "GROQ_", "HF_", "HUGGINGFACE_", "HUGGING_FACE_", "LAMBDA_",
-    "MISTRAL_", "MLFLOW_", "MODAL_", "NEPTUNE_", "NGC_", "OPENAI_", "REPLICATE_", "RUNPOD_", "TOGETHER_",
-    "VAST_", "WANDB_",
+    "GCP_", "GH_", "GITHUB_", "GITLAB_", "GOOGLE_", "GROQ_", "HF_", "HUGGINGFACE_", "HUGGING_FACE_",
+    "LAMBDA_", "MISTRAL_", "MLFLOW_", "MODAL_", "NEPTUNE_", "NGC_", "OPENAI_", "REPLICATE_", "RUNPOD_",
+    "TOGETHER_", "VAST_", "WANDB_",
 )  # fmt: skip
 
 

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import contextlib
 import fnmatch
-import importlib.metadata
 import io
 import json
 import os
@@ -30,6 +29,7 @@ import sys
 import tarfile
 import threading
 import time
+from collections.abc import Callable
 from typing import IO, Any
 
 NOT_FOUND = 127
@@ -40,6 +40,7 @@ def run(job: dict[str, Any], environment: dict[str, str] | None = None) -> dict[
     """Carry out the command and return its record, which is also written to `root/exit.json`."""
     root = job["root"]
     os.makedirs(os.path.join(root, "artifacts"), exist_ok=True)
+    found = _facts_meanwhile()
     began = time.monotonic()
     try:
         process = _start(job, dict(os.environ) if environment is None else environment)
@@ -54,12 +55,25 @@ def run(job: dict[str, Any], environment: dict[str, str] | None = None) -> dict[
         if pump is not None:
             pump.join(5)
     record["seconds"] = round(time.monotonic() - began, 6)
-    record["facts"] = facts()
+    record["facts"] = found()
     path = os.path.join(root, "exit.json")
     with open(path + ".new", "w", encoding="utf-8") as stream:
         json.dump(record, stream)
     os.replace(path + ".new", path)
     return record
+
+
+def _facts_meanwhile() -> Callable[[], dict[str, Any]]:
+    """Look at the machine while the command runs; the result waits for it."""
+    result: dict[str, Any] = {}
+    thread = threading.Thread(target=lambda: result.update(facts()), daemon=True)
+    thread.start()
+
+    def wait() -> dict[str, Any]:
+        thread.join(30)
+        return dict(result)
+
+    return wait
 
 
 def _start(job: dict[str, Any], environment: dict[str, str]) -> subprocess.Popen[bytes]:
@@ -132,6 +146,11 @@ def _wait(job: dict[str, Any], process: subprocess.Popen[bytes]) -> dict[str, An
         except subprocess.TimeoutExpired:
             _signal_group(process, signal.SIGKILL)
             process.wait()
+    except BaseException:
+        # A host that cancels by raising in this thread must not leave the command behind.
+        _signal_group(process, signal.SIGKILL)
+        _end_marked(job["mark"])
+        raise
     finally:
         if ours:
             signal.signal(signal.SIGTERM, previous)
@@ -265,6 +284,8 @@ def _parts_match(parts: list[str], pattern: list[str]) -> bool:
 
 def facts() -> dict[str, Any]:
     """Operating system, Python, packages and hardware of this machine, for the manifest."""
+    import importlib.metadata
+
     packages: dict[str, str] = {}
     for each in importlib.metadata.distributions():
         name = each.metadata["Name"]

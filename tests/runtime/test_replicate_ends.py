@@ -148,28 +148,29 @@ class TestEnds(Bench):
             api.create(self.hello().version, {"prompt": "x"}, 60)
         assert len(self.world.predictions) == 1
 
-    def test_reap_ends_what_a_dead_client_left(self, place: Path) -> None:
-        """By the journal in the run's folder; a second time there is nothing to do."""
+    def test_reap_ends_what_a_dead_client_left(self) -> None:
+        """By the journal, only the runs that were named; a second time there is nothing to do."""
         model = self.hello("me/sleep", SLEEP)
         plugin = self.make_plugin(model)
-        context = self.context(place)
-        entry = journal.intend(context.output_dir, model.version, {"prompt": "x"}, ())
-        started = plugin.api().create(model.version, {"prompt": "x"}, 600)
-        journal.write(context.output_dir, replace(entry, prediction=started["id"]))
-        left = {context.run_id: context.output_dir}
-        assert plugin.reap(left) == [f"prediction {started['id']} of run {context.run_id}"]
-        assert self.world.predictions[started["id"]].done.wait(5)
-        assert plugin.reap(left) == []
+        for run_id in ("dead", "alive"):
+            entry = journal.intend(run_id, model.version, {"prompt": run_id}, (), 600)
+            started = plugin.api().create(model.version, {"prompt": run_id}, 600)
+            journal.write(replace(entry, prediction=started["id"]))
+        rows, problems = plugin.reap(["dead"])
+        assert [(row["run_id"], row["ended"]) for row in rows] == [("alive", False), ("dead", True)]
+        dead, alive = self.world.predictions.values()
+        assert dead.done.wait(5) and not alive.done.is_set() and problems == []
+        assert [row["run_id"] for row in plugin.reap(["dead"])[0]] == ["alive"]
 
-    def test_two_lookalikes_are_not_touched(self, place: Path) -> None:
+    def test_two_lookalikes_are_not_touched(self) -> None:
         """Where it can not be told which one is ours, none is ended, and both are named."""
         model = self.hello("me/sleep", SLEEP)
-        plugin, context = self.make_plugin(model), self.context(place)
-        journal.intend(context.output_dir, model.version, {"prompt": "x"}, ())
+        plugin = self.make_plugin(model)
+        journal.intend("dead", model.version, {"prompt": "x"}, (), 600)
         for _ in range(2):
             plugin.api().create(model.version, {"prompt": "x"}, 600)
-        (line,) = plugin.reap({context.run_id: context.output_dir})
-        assert "none was touched" in line
+        rows, (problem,) = plugin.reap(["dead"])
+        assert rows == [] and "none was touched" in problem
         assert not any(each.done.is_set() for each in self.world.predictions.values())
 
 
@@ -279,7 +280,9 @@ class TestAccount(Bench):
         """The dry run lists the files that leave and those that stay, and asks nobody."""
         for name in ("main.py", ".env", "deploy.pem"):
             (place / "source" / name).write_text("x")
-        plan = self.make_plugin(hardware="cpu", cost_guard={"max_usd": 1}).plan(place / "source")
-        assert plan["uploads"] == ["main.py"] and plan["seconds_within_budget"] == pytest.approx(10_000)
-        assert plan["stays_here"] == [".env (.env)", "deploy.pem (*.pem)"]
+        plugin = self.make_plugin(hardware="cpu", cost_guard={"max_usd": 0.05})
+        lines = "\n".join(plugin.plan({"source_dir": place / "source", "timeout": None, "variables": []}))
+        assert "1 files, 1 bytes travel\n            main.py" in lines
+        assert ".env  (.env)" in lines and "deploy.pem  (*.pem)" in lines
+        assert "0.36 USD an hour" in lines and "deadline  500 seconds" in lines
         assert self.world.log == []

@@ -65,16 +65,19 @@ class LocalCommand:
             self._leases.setdefault(lease.environment.python, []).append(lease)
         return lease.environment.python
 
-    def plan(self, source_dir: Path) -> Mapping[str, Any]:
-        """What `--dry-run` shows.
+    def plan(self, facts: Mapping[str, Any]) -> list[str]:
+        """What a run would do.
 
         Raises:
             WorldFluxError: the external manifest is missing or faulty.
         """
         from worldflux.runtime import external
 
-        found, facts = external.load(self.manifest, source_dir)
-        return {"external": facts, "wrapper": list(found.command), "provider_env": list(found.provider_env)}
+        found, _ = external.load(self.manifest, Path(facts["source_dir"]))
+        return [
+            f"wrapper   {' '.join(found.command)}",
+            f"allowed   {', '.join(found.provider_env) or 'none'}",
+        ]
 
     def run(self, ctx: RuntimeContext, command: Sequence[str]) -> RuntimeResult:
         from worldflux.runtime import external

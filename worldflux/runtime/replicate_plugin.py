@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from worldflux.errors import RefusedError, UsageError
+from worldflux.errors import RefusedError, UsageError, WorldFluxError
 from worldflux.runtime.base import Adapter, RuntimeContext, RuntimeResult
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class ReplicatePlugin:
     def __init__(
         self,
         *,
-        model: str = "",
+        model: str | None = None,
         hardware: str | None = None,
         price_per_prediction: float | None = None,
         secret_inputs: Mapping[str, str] | None = None,
@@ -63,12 +63,13 @@ class ReplicatePlugin:
         cost_guard: Mapping[str, Any] | None = None,
         artifacts: Sequence[Any] = (),
         metrics: Mapping[str, Any] | None = None,
-        api_url: str = API_URL,
+        api_url: str = "",
     ) -> None:
         from worldflux.runtime.remote.money import Budget
         from worldflux.runtime.remote.place import wanted_patterns
 
-        self.model, self.hardware, self.api_url = str(model), hardware, api_url
+        self.model, self.hardware = str(model or ""), hardware
+        self.configured, self.api_url = bool(api_url), api_url or API_URL
         self.price_per_prediction = None if price_per_prediction is None else float(price_per_prediction)
         self.secret_inputs = dict(secret_inputs or {})
         self.max_seconds, self.start_seconds = float(max_seconds), float(start_seconds)
@@ -86,7 +87,9 @@ class ReplicatePlugin:
     def doctor(self) -> list[str]:
         from worldflux.runtime.replicate.checks import lines
 
-        return lines(self.api_url)
+        level = "error: " if self.configured else ""
+        no_model = [f"{level}no model is chosen; runtime.model=owner/name:version"] if not self.model else []
+        return [*lines(self.api_url, level), *no_model]
 
     def build_env(self, adapter: Adapter, install_dir: Path) -> Path | None:
         """Nothing is built here: a runner model installs the adapter's lock when it runs."""
@@ -132,27 +135,29 @@ class ReplicatePlugin:
 
         return select(source_dir, ignore=self.ignore, include=self.include)
 
-    def plan(self, source_dir: Path) -> Mapping[str, Any]:
-        """What `--dry-run` shows; asks nobody.
+    def plan(self, facts: Mapping[str, Any]) -> list[str]:
+        """What a run would do and cost; asks nobody.
+
+        Args:
+            facts: `source_dir` (a path), `timeout` (seconds or None), `variables` (names).
 
         Raises:
             WorldFluxError: the model is not pinned, or the budget refuses.
         """
+        from worldflux.runtime.remote.upload import describe
         from worldflux.runtime.replicate.inputs import pinned
 
         pinned(self._model())
-        price, chosen = self.price(), self.selection(source_dir)
-        return {
-            "model": self.model,
-            "price_per_hour": price.cost(0)["price_per_hour"],
-            "price_source": price.source,
-            "price_date": price.date,
-            "seconds_within_budget": self.seconds_allowed(),
-            "uploads": [name for name, _ in chosen.files],
-            "upload_bytes": chosen.bytes,
-            "stays_here": [f"{path} ({rule})" for path, rule in chosen.kept_back],
-            "note": "a plain model gets its inputs and files named with @; a runner gets all uploads",
-        }
+        price, allowed = self.price(), self.seconds_allowed()
+        lasting = min(facts.get("timeout") or self.max_seconds, self.max_seconds) + self.start_seconds
+        deadline = lasting if allowed is None else min(lasting, allowed)
+        return [
+            f"model     {self.model}",
+            f"price     {price.describe()}",
+            f"deadline  {deadline:.0f} seconds after the start, kept by Replicate itself",
+            "upload    a model gets its inputs and the files named with @; a runner gets:",
+            *describe(self.selection(Path(facts["source_dir"]))),
+        ]
 
     def run(self, ctx: RuntimeContext, command: Sequence[str]) -> RuntimeResult:
         from worldflux.runtime.replicate.prediction import Prediction
@@ -169,28 +174,28 @@ class ReplicatePlugin:
 
         with self._lock:
             self._cancelled.pop(ctx.run_id, None)
-        entry = journal.read(ctx.output_dir)
-        if entry is not None and not entry.ended:
-            journal.end(self.api(), ctx.output_dir, entry)
+        entry = journal.read(ctx.run_id)
+        if entry is not None:
+            journal.settle(self.api(), entry)
 
-    def reap(self, runs: Mapping[str, Path]) -> list[str]:
-        """End predictions that dead clients left behind.
+    def reap(self, runs: Sequence[str] = (), *, end: bool = True) -> tuple[list[dict[str, Any]], list[str]]:
+        """Find predictions that this machine started and that still run.
 
         Args:
-            runs: id and folder of runs whose client is gone.
+            runs: ids of runs to end now; others are ended past their deadline only.
+            end: false only looks.
 
         Returns:
-            A line for each prediction that was ended.
+            A row for each prediction, and a line for each problem.
         """
         from worldflux.runtime.replicate import journal
 
-        entries = {folder: journal.read(folder) for folder in runs.values()}
-        open_ones = {folder: entry for folder, entry in entries.items() if entry and not entry.ended}
-        if not open_ones:
-            return []
-        api = self.api()
-        ended = (journal.end(api, folder, entry) for folder, entry in open_ones.items())
-        return [line for line in ended if line]
+        if not journal.entries():
+            return [], []
+        try:
+            return journal.look(self.api(), runs, end=end)
+        except WorldFluxError as error:
+            return [], [error.problem]
 
     def api(self, event: threading.Event | None = None) -> Api:
         """The account's API.

@@ -334,12 +334,15 @@ def _gpus() -> list[dict[str, Any]]:
 
 
 def main(arguments: list[str]) -> int:
-    action, path = arguments
+    """`run JOB [SECONDS]` or `pack JOB`; the seconds replace the job's timeout."""
+    action, path, *timeout = arguments
     with open(path, encoding="utf-8") as stream:
         job = json.load(stream)
     if action == "pack":
         pack(job, sys.stdout.buffer)
         return 0
+    if timeout:
+        job["timeout"] = float(timeout[0])
     code: int = run(job)["code"]
     return code if code >= 0 else 128 - code
 

@@ -35,6 +35,13 @@ class Price:
         """US dollars for a number of seconds."""
         return None if self.per_second is None else round(self.per_second * seconds, 6)
 
+    def describe(self) -> str:
+        """The price in a line."""
+        if self.per_second is None:
+            return f"not known: {self.source}"
+        dated = f", {self.date}" if self.date else ""
+        return f"{self.per_second * 3600:.4g} USD an hour ({self.source}{dated})"
+
     def cost(self, seconds: float, *, charged: bool = True) -> dict[str, Any]:
         """The parts of `manifest.cost` that describe this price, for so many seconds."""
         hourly = None if self.per_second is None else round(self.per_second * 3600, 6)

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -14,48 +15,58 @@ from worldflux.runtime.command import located
 from worldflux.runtime.environment import FIXED
 from worldflux.runtime.remote import agent, upload
 
-ROOT = PurePosixPath("/worldflux")
+
+@dataclass(frozen=True)
+class Place:
+    """Folders there: the recipe's source, and the run's own."""
+
+    source: PurePosixPath
+    run: PurePosixPath
 
 
-def variables(ctx: RuntimeContext, root: PurePosixPath = ROOT) -> dict[str, str]:
+def variables(ctx: RuntimeContext, there: Place) -> dict[str, str]:
     """What the command finds in its environment, with this machine's paths replaced.
 
     Nothing of this process's own environment is in it: only fixed values and what the context holds.
     """
     here = str(ctx.output_dir)
     given = {
-        name: str(root / "run") + value.removeprefix(here)
+        name: str(there.run) + value.removeprefix(here)
         if name.startswith("WORLDFLUX_") and (value == here or value.startswith(here + "/"))
         else value
         for name, value in ctx.env_vars.items()
     }
     seed = given.get("WORLDFLUX_SEED", "")
     hash_seed = {"PYTHONHASHSEED": seed} if re.fullmatch(r"[0-9]{1,9}", seed) else {}
-    source = str(root / "source")
+    source = str(there.source)
     own = {"PYTHONPATH": source, "PYTHONDONTWRITEBYTECODE": "1", "WORLDFLUX_SOURCE_DIR": source}
     return {**FIXED, **hash_seed, **own, **given}
+
+
+def words(ctx: RuntimeContext, command: Sequence[str], there: Place) -> list[str]:
+    """The command's words with files of the recipe at their place there."""
+    return [*located(command, ctx.source_dir, python="python", mounted=there.source), *ctx.extra_args]
 
 
 def job(
     ctx: RuntimeContext,
     command: Sequence[str],
+    there: Place,
     *,
     timeout: float | None,
     grace: float,
     wanted: Sequence[str],
     cap: int,
-    root: PurePosixPath = ROOT,
     log: bool = False,
 ) -> dict[str, Any]:
-    """The agent's job file for one run."""
-    words = located(command, ctx.source_dir, python="python", mounted=root / "source")
+    """The agent's job file for one run; `command` is as the machine there runs it."""
     return {
-        "root": str(root / "run"),
-        "command": [*words, *ctx.extra_args],
+        "root": str(there.run),
+        "command": list(command),
         "timeout": timeout,
         "grace": grace,
         "mark": ctx.env_vars.get("WORLDFLUX_RUN_MARK", ""),
-        "log": str(root / "run" / "output.log") if log else None,
+        "log": str(there.run / "output.log") if log else None,
         "wanted": list(wanted),
         "cap": cap,
     }
@@ -70,8 +81,6 @@ def stage(
         RefusedError: the source is larger than `cap` bytes.
     """
     upload.stage(source_dir, chosen, target / "source", cap=cap)
-    (target / "run").mkdir()
-    (target / "run" / ".keep").touch()
     shutil.copyfile(Path(agent.__file__), target / "agent.py")
     (target / "job.json").write_text(json.dumps(job_file), encoding="utf-8")
 

@@ -101,6 +101,17 @@ def stage(source_dir: Path, upload: Upload, target: Path, *, cap: int) -> None:
         os.chmod(copy, 0o755 if os.access(source_dir / name, os.X_OK) else 0o644)
 
 
+def describe(upload: Upload, shown: int = 20) -> list[str]:
+    """Lines for a dry run: what travels and what stays, the first few of each by name."""
+    lines = [f"          {len(upload.files)} files, {upload.bytes:,} bytes travel"]
+    lines += [f"            {name}  {size:,}" for name, size in upload.files[:shown]]
+    lines += [f"            ... and {len(upload.files) - shown} more"] if len(upload.files) > shown else []
+    lines.append(f"          {len(upload.kept_back)} files or folders stay here")
+    lines += [f"            {path}  ({rule})" for path, rule in upload.kept_back[:shown]]
+    more = len(upload.kept_back) - shown
+    return lines + ([f"            ... and {more} more"] if more > 0 else [])
+
+
 def _rule(path: str, rules: Sequence[str], include: Sequence[str]) -> str:
     """The rule that keeps a path here, or an empty text."""
     if any(_fits(path, pattern) or _below(path, pattern) for pattern in include):

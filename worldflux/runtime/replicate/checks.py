@@ -24,8 +24,12 @@ def token() -> str:
     return value
 
 
-def lines(api_url: str) -> list[str]:
-    """One line per check; the first error ends the list, as the others hang on it."""
+def lines(api_url: str, level: str) -> list[str]:
+    """One line per check; the first problem ends the list, as the others hang on it.
+
+    Args:
+        level: what a problem's line starts with: `error: ` where a run depends on it.
+    """
     import requests
 
     found = [f"requests {requests.__version__}; no SDK is needed"]
@@ -37,5 +41,5 @@ def lines(api_url: str) -> list[str]:
         left = [each for each in api.recent() if each.get("status") not in TERMINAL]
         found.append(f"{len(left)} predictions are running" if left else "no prediction is running")
     except WorldFluxError as error:
-        return [*found, f"error: {error.problem}; {error.hint}"]
+        return [*found, f"{level}{error.problem}; {error.hint}"]
     return [*found, table_age(rates.DATE)]

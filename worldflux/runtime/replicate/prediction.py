@@ -96,21 +96,22 @@ class Prediction:
                 "push the runner again from worldflux/runtime/replicate/runner",
                 code="secret-input",
             )
-        root = PurePosixPath("/tmp/worldflux") / self.ctx.run_id
+        home = PurePosixPath("/tmp/worldflux") / self.ctx.run_id
+        there = place.Place(home / "source", home / "run")
         job = place.job(
             self.ctx,
-            self.command,
+            place.words(self.ctx, self.command, there),
+            there,
             timeout=self.limit,
             grace=GRACE,
             wanted=self.plugin.wanted,
             cap=self.plugin.download_cap,
-            root=root,
             log=True,
         )
         return {
             "worldflux_job": json.dumps(job),
             "worldflux_source": self._source(),
-            "worldflux_environment": json.dumps(place.variables(self.ctx, root)),
+            "worldflux_environment": json.dumps(place.variables(self.ctx, there)),
             "worldflux_requirements": self.plugin.lock_of(self.ctx),
         }
 
@@ -131,15 +132,15 @@ class Prediction:
         self, schema: inputs.ModelSchema, version: str, given: dict[str, Any], allowed: float | None
     ) -> RuntimeResult:
         hidden = tuple(name for name in given if schema.is_secret(name))
-        entry = journal.intend(self.ctx.output_dir, version, given, hidden)
         lasting = self.limit + self.plugin.start_seconds
         deadline = lasting if allowed is None else min(lasting, allowed)
+        entry = journal.intend(self.ctx.run_id, version, given, hidden, deadline)
         began = time.monotonic()
         started = self.api.create(version, given, deadline)
         identity = str(started["id"])
-        journal.write(self.ctx.output_dir, replace(entry, prediction=identity))
+        journal.write(replace(entry, prediction=identity))
         last = self._watch(started, identity, began + deadline + LATER, budget=deadline < lasting)
-        journal.write(self.ctx.output_dir, replace(entry, prediction=identity, ended=True))
+        journal.close(self.ctx.run_id)
         return self._bring_home(schema, last)
 
     def _watch(self, seen: dict[str, Any], identity: str, deadline: float, *, budget: bool) -> dict[str, Any]:

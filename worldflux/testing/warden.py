@@ -21,7 +21,8 @@ PR_SET_CHILD_SUBREAPER = 36
 
 def main(arguments: list[str]) -> int:
     control = int(arguments[0])
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # A handler, because what is ignored stays ignored in the command.
+    signal.signal(signal.SIGINT, lambda number, frame: None)
     if sys.platform.startswith("linux"):
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     try:

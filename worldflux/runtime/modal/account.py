@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from worldflux.errors import TemporaryError, WorldFluxError
@@ -23,6 +25,7 @@ class Account:
         self._lock = threading.Lock()
         self._client: Any = None
         self._users = 0
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._images: dict[Any, Any] = {}
         self._adapters: dict[str, Adapter] = {}
         self._events: dict[str, threading.Event] = {}
@@ -69,6 +72,7 @@ class Account:
                         client,
                         settings.machine.app,
                         adapter,
+                        self._locks(),
                         registry=settings.registry,
                         apt=settings.apt,
                     ),
@@ -83,6 +87,13 @@ class Account:
         with self._lock:
             self._images[key] = found
         return found
+
+    def _locks(self) -> Path:
+        """A folder for lock files, as long as the connection is open."""
+        with self._lock:
+            if self._folder is None:
+                self._folder = tempfile.TemporaryDirectory(prefix="worldflux-")
+            return Path(self._folder.name)
 
     def run(
         self,
@@ -140,6 +151,9 @@ class Account:
                 return
             client, self._client = self._client, None
             self._images.clear()
+            if self._folder is not None:
+                self._folder.cleanup()
+                self._folder = None
         sdk.close(client)
 
     def reap(self, app: str, runs: Sequence[str], *, end: bool) -> tuple[list[dict[str, Any]], list[str]]:

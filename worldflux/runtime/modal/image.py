@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
+import hashlib
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,7 @@ def define(
     """The image, not yet built.
 
     Args:
-        lock_file: holds the adapter's lock until the image is built.
+        lock_file: is given the adapter's lock.
         registry: an image with a Python of its own instead of Debian's.
     """
     image = (
@@ -62,28 +63,30 @@ def define(
     return image
 
 
-def built(client: Any, app_name: str, adapter: Adapter, *, registry: str | None, apt: Sequence[str]) -> Any:
+def built(
+    client: Any, app_name: str, adapter: Adapter, folder: Path, *, registry: str | None, apt: Sequence[str]
+) -> Any:
     """The image, built or found in Modal's cache.
+
+    Args:
+        folder: keeps the lock; the SDK reads it again whenever something is put on top of the image.
 
     Raises:
         UsageError: no image has the Python.
         WorldFluxError: a step of the build failed.
     """
-    import sys
-
     modal = sdk.load()
     python = python_series(adapter.python, ".".join(map(str, sys.version_info[:2])))
-    with tempfile.TemporaryDirectory(prefix="worldflux-") as folder:
-        lock_file = Path(folder) / "requirements.txt"
-        with sdk.explained("build the image"):
-            image = define(modal, adapter, lock_file, python=python, registry=registry, apt=apt)
-            app = modal.App.lookup(app_name, create_if_missing=True, client=client)
-            try:
-                return image.build(app)
-            except modal.exception.RemoteError as error:
-                text = " ".join(str(error).split())[:500]
-                raise WorldFluxError(
-                    f"the image could not be built: {text}",
-                    "check env.requirements; modal.com shows the log",
-                    code="env",
-                ) from None
+    lock_file = folder / f"{hashlib.sha256(adapter.lock.encode()).hexdigest()[:16]}.txt"
+    with sdk.explained("build the image"):
+        image = define(modal, adapter, lock_file, python=python, registry=registry, apt=apt)
+        app = modal.App.lookup(app_name, create_if_missing=True, client=client)
+        try:
+            return image.build(app)
+        except modal.exception.RemoteError as error:
+            text = " ".join(str(error).split())[:500]
+            raise WorldFluxError(
+                f"the image could not be built: {text}",
+                "check env.requirements; modal.com shows the log",
+                code="env",
+            ) from None

@@ -335,6 +335,8 @@ def _gpus() -> list[dict[str, Any]]:
 
 def main(arguments: list[str]) -> int:
     """`run JOB [SECONDS]` or `pack JOB`; the seconds replace the job's timeout."""
+    # Where a launcher ignores SIGINT the command would, too, and could not be asked politely.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     action, path, *timeout = arguments
     with open(path, encoding="utf-8") as stream:
         job = json.load(stream)

@@ -95,12 +95,12 @@ def wanted_patterns(artifacts: Sequence[Any], metrics: Mapping[str, Any] | None)
 
 
 def reported(record: Mapping[str, Any] | None, lock: str) -> dict[str, Any]:
-    """Environment and hardware of the foreign machine in the manifest's terms; empty without a record."""
+    """Environment and hardware of the foreign machine in the manifest's terms; None without a record."""
     import hashlib
 
     facts = (record or {}).get("facts")
     if not isinstance(facts, dict):
-        return {}
+        return {"environment": None, "hardware": None}
     gpus = [each for each in facts.get("gpus", []) if isinstance(each, dict)]
     return {
         "environment": {

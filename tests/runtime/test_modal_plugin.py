@@ -16,6 +16,7 @@ class TestWithoutGpu(Bench, RuntimeSuite):
     stop_seconds = 20.0
 
 
+@pytest.mark.slow
 class TestWithGpu(Bench, RuntimeSuite):
     """The first version, which a GPU selects."""
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 import threading
 import time
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,7 +27,7 @@ class Account:
         self._lock = threading.Lock()
         self._client: Any = None
         self._users = 0
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._folder: Path | None = None
         self._images: dict[Any, Any] = {}
         self._adapters: dict[str, Adapter] = {}
         self._events: dict[str, threading.Event] = {}
@@ -92,8 +94,9 @@ class Account:
         """A folder for lock files, as long as the connection is open."""
         with self._lock:
             if self._folder is None:
-                self._folder = tempfile.TemporaryDirectory(prefix="worldflux-")
-            return Path(self._folder.name)
+                self._folder = Path(tempfile.mkdtemp(prefix="worldflux-"))
+                self._clean = weakref.finalize(self, shutil.rmtree, self._folder, True)
+            return self._folder
 
     def run(
         self,
@@ -152,7 +155,7 @@ class Account:
             client, self._client = self._client, None
             self._images.clear()
             if self._folder is not None:
-                self._folder.cleanup()
+                self._clean()
                 self._folder = None
         sdk.close(client)
 

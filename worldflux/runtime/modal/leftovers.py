@@ -46,7 +46,7 @@ def look(account: Any, app_name: str, runs: Sequence[str] = (), *, end: bool = F
             tags = sandbox.get_tags()
             if RUN not in tags:
                 continue
-            deadline = float(tags.get(DEADLINE) or "inf")
+            deadline = float(tags.get(DEADLINE) or 0)
             why = _why(tags, runs, deadline)
             if why and end:
                 sandbox.terminate()
@@ -68,7 +68,7 @@ def _why(tags: Mapping[str, str], runs: Sequence[str], deadline: float) -> str:
     """Why a sandbox of ours is to be ended; empty when it is not."""
     if tags[RUN] in runs:
         return "asked for"
-    if time.time() > deadline + GRACE_SECONDS:
+    if deadline and time.time() > deadline + GRACE_SECONDS:
         return "past its deadline"
     return "its client is dead" if client.is_dead(tags.get(CLIENT, "")) else ""
 

@@ -60,7 +60,7 @@ def unpack(archive: IO[bytes], output_dir: Path, *, cap: int) -> Homecoming:
         WorldFluxError: it is no tar, or is torn.
     """
     home = Homecoming()
-    room = cap + MAX_RECORD
+    room = cap
     try:
         with tarfile.open(fileobj=archive, mode="r:") as tar:
             for count, member in enumerate(tar, 1):

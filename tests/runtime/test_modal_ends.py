@@ -16,6 +16,7 @@ from modal_bench import Bench
 from worldflux.errors import AccessError, RefusedError, TemporaryError, UsageError, WorldFluxError
 from worldflux.runtime.base import Adapter, RuntimeResult
 from worldflux.runtime.modal import sandbox as rooms
+from worldflux.runtime.modal import sdk
 from worldflux.runtime.modal_plugin import ModalPlugin
 from worldflux.testing import RuntimeSuite
 
@@ -266,7 +267,7 @@ class TestWhatBreaks(Ends):
         rows, problems = plugin.reap(["dead"])
         assert {row["run_id"]: row["ended"] for row in rows} == {"dead": True, "alive": False}
         assert problems == [] and len(self.world.running()) == 2
-        client.close()
+        sdk.close(client)
 
     def test_commands_end_with_the_server(self, tmp_path: Path) -> None:
         """The stand-in keeps its own promise: killed with SIGKILL, nothing of its sandboxes lives on."""

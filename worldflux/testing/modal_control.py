@@ -60,8 +60,11 @@ class Control:
                 raise GRPCError(Status.NOT_FOUND, f"App '{r.app_name}' not found")
             apps[r.app_name] = new_id("ap")
         identity = apps[r.app_name]
-        handle = api.AppHandleMetadata(app_id=identity, description=r.app_name)
-        return api.AppGetOrCreateResponse(app_id=identity, handle_metadata=handle)
+        answer = api.AppGetOrCreateResponse(app_id=identity)
+        if hasattr(answer, "handle_metadata"):  # since 1.6
+            answer.handle_metadata.app_id = identity
+            answer.handle_metadata.description = r.app_name
+        return answer
 
     async def EnvironmentGetOrCreate(self, r: Any) -> Any:
         settings = api.EnvironmentSettings(image_builder_version="2025.06")
@@ -137,8 +140,10 @@ class Control:
         else:
             identity = new_id("st")
             secrets[identity] = dict(r.env_dict)
-        metadata = api.SecretMetadata(keys=list(secrets[identity]))
-        return api.SecretGetOrCreateResponse(secret_id=identity, metadata=metadata)
+        answer = api.SecretGetOrCreateResponse(secret_id=identity)
+        if hasattr(answer.metadata, "keys"):  # since 1.6
+            answer.metadata.keys.extend(secrets[identity])
+        return answer
 
     async def SandboxCreate(self, r: Any) -> Any:
         box = await self._create(r, 1)

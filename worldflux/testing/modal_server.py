@@ -114,6 +114,7 @@ class ModalServer:
             "MODAL_TOKEN_ID": TOKEN_ID,
             "MODAL_TOKEN_SECRET": TOKEN_SECRET,
             "MODAL_DISABLE_API_PROXY": "1",
+            "MODAL_SANDBOX_V2": "1",
         }
 
     def names(self) -> list[str]:

@@ -104,4 +104,4 @@ def close(client: Any) -> None:
     import contextlib
 
     with contextlib.suppress(Exception):
-        client.close()
+        (getattr(client, "close", None) or client._close)()  # public since 1.6

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from worldflux.runtime.base import Adapter, RuntimeContext, RuntimeResult
+
+if TYPE_CHECKING:
+    from worldflux.runtime.modal.account import Account
+    from worldflux.runtime.modal.settings import Settings
 
 
 class ModalPlugin:
@@ -44,29 +49,40 @@ class ModalPlugin:
         artifacts: Sequence[Any] = (),
         metrics: Mapping[str, Any] | None = None,
     ) -> None:
-        from worldflux.runtime.modal.account import Account
+        self.configured = bool(app)
+        self._options: dict[str, Any] = {
+            "app": app or "worldflux",
+            "gpu": gpu,
+            "cpu": cpu,
+            "memory_mb": memory_mb,
+            "registry": registry,
+            "apt": apt,
+            "secrets": secrets,
+            "block_network": block_network,
+            "allow_domains": allow_domains,
+            "seconds": (max_seconds, start_seconds, fetch_seconds, build_seconds),
+            "megabytes": (log_cap_mb, upload_cap_mb, download_cap_mb),
+            "ignore": ignore,
+            "include": include,
+            "cost_guard": cost_guard,
+            "artifacts": artifacts,
+            "metrics": metrics,
+        }
+        if self.configured:
+            _ = self.settings
+
+    @cached_property
+    def settings(self) -> Settings:
+        """The options, checked; put together when they are first needed."""
         from worldflux.runtime.modal.settings import Settings
 
-        self.configured = bool(app)
-        self.settings = Settings.of(
-            app=app or "worldflux",
-            gpu=gpu,
-            cpu=cpu,
-            memory_mb=memory_mb,
-            registry=registry,
-            apt=apt,
-            secrets=secrets,
-            block_network=block_network,
-            allow_domains=allow_domains,
-            seconds=(max_seconds, start_seconds, fetch_seconds, build_seconds),
-            megabytes=(log_cap_mb, upload_cap_mb, download_cap_mb),
-            ignore=ignore,
-            include=include,
-            cost_guard=cost_guard,
-            artifacts=artifacts,
-            metrics=metrics,
-        )
-        self._account = Account()
+        return Settings.of(**self._options)
+
+    @cached_property
+    def _account(self) -> Account:
+        from worldflux.runtime.modal.account import Account
+
+        return Account()
 
     def doctor(self) -> list[str]:
         from worldflux.runtime.modal.checks import lines

@@ -66,7 +66,6 @@ class ReplicatePlugin:
         api_url: str = "",
     ) -> None:
         from worldflux.runtime.remote.money import Budget
-        from worldflux.runtime.remote.place import wanted_patterns
 
         self.model, self.hardware = str(model or ""), hardware
         self.configured, self.api_url = bool(api_url), api_url or API_URL
@@ -79,7 +78,11 @@ class ReplicatePlugin:
         self.output_hosts = tuple(output_hosts)
         self.ignore, self.include = tuple(ignore), tuple(include)
         self.budget = Budget.of(cost_guard)
-        self.wanted = wanted_patterns(artifacts, metrics)
+        self.wanted: list[str] = []
+        if artifacts or metrics:
+            from worldflux.runtime.remote.place import wanted_patterns
+
+            self.wanted = wanted_patterns(artifacts, metrics)
         self._lock = threading.Lock()
         self._cancelled: dict[str, threading.Event] = {}
         self._adapters: dict[str, Adapter] = {}

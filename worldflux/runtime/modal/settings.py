@@ -75,10 +75,7 @@ class Settings:
         Raises:
             ValueError: a number is not positive.
         """
-        numbers = {"cpu": cpu, "memory_mb": memory_mb, "seconds": min(seconds), "a size": min(megabytes)}
-        for name, number in numbers.items():
-            if isinstance(number, bool) or not number > 0:
-                raise ValueError(f"{name} must be a positive number")
+        _positive(cpu=cpu, memory_mb=memory_mb, seconds=min(seconds), megabytes=min(megabytes))
         machine = Machine(
             app,
             gpu or None,
@@ -168,3 +165,9 @@ class Settings:
             "upload",
             *upload.describe(self.selection(source_dir)),
         ]
+
+
+def _positive(**numbers: float) -> None:
+    for name, number in numbers.items():
+        if isinstance(number, bool) or not number > 0:
+            raise ValueError(f"{name} must be a positive number")

@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test lint bench mutants lock clean test-hydra-next
+.PHONY: demo test lint bench mutants lock clean test-hydra-next test-modal-oldest
 
 demo: $(VENV)/.demo  ## evaluate a real, third-party world model and record the run
 	$(BIN)/worldflux-run +recipe=tiny-jepa-eval
@@ -51,6 +51,12 @@ $(VENV)/.dev: pyproject.toml requirements.lock | $(VENV)/bin/python
 	tests/install $(BIN) dev
 	@touch $@ $(VENV)/.demo
 
+test-modal-oldest: $(VENV)/.dev  ## the tests of runtime=modal on the oldest SDK that is allowed
+	test -d $(VENV)-modal || $(BIN)/uv venv -q --python $(BIN)/python $(VENV)-modal
+	$(BIN)/uv pip install -q --compile-bytecode --python $(VENV)-modal/bin/python -e '.[dev]' 'modal==1.5.5'
+	$(VENV)-modal/bin/python -m pytest -q tests/runtime/test_modal_plugin.py tests/runtime/test_modal_ends.py \
+	  tests/runtime/test_modal_command.py tests/runtime/test_vendors_end_to_end.py
+
 clean:
-	rm -rf $(VENV) $(VENV)-next build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-next $(VENV)-modal build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

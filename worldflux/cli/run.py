@@ -70,11 +70,11 @@ def run(args: argparse.Namespace) -> Answer:
     if args.dry_run:
         from worldflux.run.preflight import look_up
 
-        make_plugin(request, project)
+        plugin = make_plugin(request, project)
         found = look_up(request)
         if found.refused is not None:
             raise found.refused
-        plan = _plan(request)
+        plan = _plan(request, plugin)
         plan.warnings += found.warnings
         return plan
     observer = Silent() if args.quiet or args.json else Console(sys.stdout)
@@ -115,7 +115,8 @@ def _error(record: RunRecord) -> dict[str, Any] | None:
     return None if error is None else {**error, "details": {"run_id": record.run_id}}
 
 
-def _plan(request: Any) -> Answer:
+def _plan(request: Any, plugin: Any) -> Answer:
+    """What would run; a runtime that can plan adds where, until when, and for how much."""
     from worldflux.cli.render import duration
 
     spec = request.spec
@@ -138,6 +139,10 @@ def _plan(request: Any) -> Answer:
         f"seed      {spec.seed}",
         f"timeout   {duration(spec.timeout) or 'none'}",
         f"forwards  {', '.join(data['forwards']) or 'no variable'}",
-        "nothing was run",
     ]
-    return Answer(data, "\n".join(lines))
+    plan = getattr(plugin, "plan", None)
+    if plan is not None:
+        facts = {"source_dir": request.source_dir, "timeout": spec.timeout, "variables": data["forwards"]}
+        data["plan"] = plan(facts)
+        lines += data["plan"]
+    return Answer(data, "\n".join([*lines, "nothing was run"]))

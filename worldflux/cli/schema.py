@@ -13,8 +13,10 @@ FOLDER = Path(__file__).resolve().parent / "schema"
 
 
 def register(parser: argparse.ArgumentParser) -> None:
-    purpose = "manifest (default), recipe, or cli: the --json envelope and each command's data"
-    names = ["manifest", "cli", "recipe"]
+    purpose = (
+        "manifest (default), recipe, external-command, or cli: the --json envelope and each command's data"
+    )
+    names = ["manifest", "cli", "recipe", "external-command"]
     parser.add_argument("name", nargs="?", default="manifest", choices=names, metavar="NAME", help=purpose)
     parser.set_defaults(function=schema)
 
@@ -28,6 +30,10 @@ def load(name: str) -> dict[str, Any]:
     """One published schema as a document."""
     if name == "recipe":
         return _recipe()
+    if name == "external-command":
+        from worldflux.runtime.external import schema as external_schema
+
+        return external_schema()
     if name == "cli":
         path = FOLDER / "cli.v1.json"
     else:

@@ -24,6 +24,8 @@ BUILT_IN = frozenset(
         "worldflux.runtime.modal_plugin.ModalPlugin",
         "worldflux.runtime.aws_ec2_plugin.AwsEc2Plugin",
         "worldflux.runtime.replicate_plugin.ReplicatePlugin",
+        "worldflux.runtime.local_command.LocalCommand",
+        "worldflux.runtime.modal_command.ModalCommand",
     }
 )
 

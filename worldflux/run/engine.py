@@ -290,10 +290,12 @@ class _Run:
             unwatch()
 
     def _collect(self, result: RuntimeResult) -> Ending:
+        from worldflux.run import elsewhere
         from worldflux.run.collect import collect, log_entry
 
         metadata = dict(result.metadata)
         variables = metadata.pop("variables", {})
+        reported = elsewhere.taken_out(metadata)
         try:
             self.manifest.record_metadata(metadata)
         except (ValueError, TypeError) as error:
@@ -311,6 +313,8 @@ class _Run:
             self.manifest.cost["estimate_usd"], self.manifest.cost["known"] = result.cost_estimate_usd, True
         if self.background is not None:
             self.background.into(self.manifest, variables, sorted(self.forwarded))
+            self.background = None
+        elsewhere.put_in(self.manifest, reported)
         for warning in found.warnings:
             self._warn(warning)
         return ending_of(result, found.faults, self.request.spec.timeout)

@@ -88,7 +88,9 @@ class RuntimeResult:
         metadata: JSON-serialisable facts; each becomes a leaf under `manifest.runtime`. The key
             `outcome` is one of `OUTCOMES` and defaults to what `exit_code` says; the key
             `variables` holds variables of the command that are safe to record, and goes to
-            `manifest.environment.variables` instead.
+            `manifest.environment.variables` instead. A runtime on another machine reports that
+            machine under `environment` and `hardware`, and its price under `cost`; these are the
+            manifest's own parts of those names, and None where the machine told nothing.
     """
 
     exit_code: int

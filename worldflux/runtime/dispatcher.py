@@ -10,6 +10,8 @@ from __future__ import annotations
 from worldflux.errors import UsageError
 from worldflux.runtime.base import RuntimePlugin
 from worldflux.runtime.local_plugin import LocalPlugin
+from worldflux.runtime.modal_plugin import ModalPlugin
+from worldflux.runtime.replicate_plugin import ReplicatePlugin
 
 ENTRY_POINTS = "worldflux.runtimes"
 
@@ -78,3 +80,5 @@ def _load_strangers() -> None:
 
 
 _register(LocalPlugin())
+_register(ModalPlugin())
+_register(ReplicatePlugin())

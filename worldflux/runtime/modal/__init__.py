@@ -1,0 +1,1 @@
+"""The rooms behind runtime=modal and runtime=modal-command."""

@@ -1,0 +1,173 @@
+"""What runs of one plugin share: a connection, built images, requests to stop."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import threading
+import time
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from worldflux.errors import TemporaryError, WorldFluxError
+from worldflux.runtime.base import Adapter, RuntimeContext, RuntimeResult
+from worldflux.runtime.modal import image, leftovers, sdk
+from worldflux.runtime.modal.sandbox import Trip
+from worldflux.runtime.modal.settings import Settings
+from worldflux.runtime.remote.patience import Patience, TooLate
+
+
+class Account:
+    """Opens a client when it is first needed and closes it after the last run."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._client: Any = None
+        self._users = 0
+        self._folder: Path | None = None
+        self._images: dict[Any, Any] = {}
+        self._adapters: dict[str, Adapter] = {}
+        self._events: dict[str, threading.Event] = {}
+
+    @contextmanager
+    def connected(self) -> Iterator[Any]:
+        """The open client, kept open inside.
+
+        Raises:
+            UsageError: the SDK is missing. AccessError: there is no token.
+        """
+        with self._lock:
+            if self._client is None:
+                self._client = sdk.open_client()
+            self._users += 1
+            client = self._client
+        try:
+            yield client
+        finally:
+            with self._lock:
+                self._users -= 1
+
+    def event(self, run_id: str) -> threading.Event:
+        """Set when the run shall end."""
+        with self._lock:
+            return self._events.setdefault(run_id, threading.Event())
+
+    def image(self, settings: Settings, adapter: Adapter) -> Any:
+        """The image of an adapter; built once.
+
+        Raises:
+            WorldFluxError: it can not be built, or not in time.
+        """
+        key = (adapter, settings.registry, settings.apt, settings.machine.app)
+        with self._lock:
+            self._adapters[adapter.id] = adapter
+            if key in self._images:
+                return self._images[key]
+        patience = Patience(threading.Event())
+        try:
+            with self.connected() as client:
+                found = patience.call(
+                    lambda: image.built(
+                        client,
+                        settings.machine.app,
+                        adapter,
+                        self._locks(),
+                        registry=settings.registry,
+                        apt=settings.apt,
+                    ),
+                    time.monotonic() + settings.build_seconds,
+                )
+        except TooLate:
+            raise TemporaryError(
+                f"the image was not built within {settings.build_seconds:.0f} seconds",
+                "try again, or raise runtime.build_seconds",
+                code="env",
+            ) from None
+        with self._lock:
+            self._images[key] = found
+        return found
+
+    def _locks(self) -> Path:
+        """A folder for lock files, as long as the connection is open."""
+        with self._lock:
+            if self._folder is None:
+                self._folder = Path(tempfile.mkdtemp(prefix="worldflux-"))
+                self._clean = weakref.finalize(self, shutil.rmtree, self._folder, True)
+            return self._folder
+
+    def run(
+        self,
+        settings: Settings,
+        ctx: RuntimeContext,
+        words: Sequence[str],
+        variables: Mapping[str, str],
+        extra: Mapping[str, Any] | None = None,
+    ) -> RuntimeResult:
+        """Carry out one run in a sandbox of its own.
+
+        Args:
+            words: the command as the sandbox runs it.
+            extra: further facts for the record.
+        """
+        cancelled = self.event(ctx.run_id)
+        adapter = self._adapters.get(ctx.adapter_id) or Adapter(ctx.adapter_id)
+        price, limits = settings.price(), settings.limits(ctx.timeout)
+        with self.connected() as client:
+            return Trip(
+                client=client,
+                image=self.image(settings, adapter),
+                ctx=ctx,
+                machine=settings.machine,
+                limits=limits,
+                price=price,
+                words=words,
+                variables=variables,
+                upload=settings.selection(ctx.source_dir),
+                wanted=settings.wanted,
+                cancelled=cancelled,
+                reported_lock=adapter.lock,
+                extra=extra or {},
+            ).carry_out()
+
+    def release(self, app: str, run_id: str) -> None:
+        """End what carries the run's tag, and the connection when no other run needs it.
+
+        Raises:
+            WorldFluxError: Modal can not be asked; a sandbox that lives ends at its own timeout.
+        """
+        with self._lock:
+            client, ran = self._client, run_id in self._events
+        try:
+            if client is not None and ran:
+                leftovers.sweep(client, app, run_id)
+        finally:
+            self._forget(run_id)
+
+    def _forget(self, run_id: str) -> None:
+        """The run is over; the last one closes the connection."""
+        with self._lock:
+            self._events.pop(run_id, None)
+            if self._events or self._users or self._client is None:
+                return
+            client, self._client = self._client, None
+            self._images.clear()
+            if self._folder is not None:
+                self._clean()
+                self._folder = None
+        sdk.close(client)
+
+    def reap(self, app: str, runs: Sequence[str], *, end: bool) -> tuple[list[dict[str, Any]], list[str]]:
+        """Living sandboxes of ours, and problems; silent where Modal was never set up."""
+        try:
+            client = sdk.open_client()
+        except WorldFluxError:
+            return [], []
+        try:
+            return leftovers.look(client, app, runs, end=end), []
+        except WorldFluxError as error:
+            return [], [error.problem]
+        finally:
+            sdk.close(client)

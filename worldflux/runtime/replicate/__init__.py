@@ -1,0 +1,1 @@
+"""The rooms behind runtime=replicate."""

@@ -68,8 +68,7 @@ def run(args: argparse.Namespace) -> Answer:
     project = load_project()
     request = compose_cached(project, overrides_of(args.words, project))
     if args.dry_run:
-        make_plugin(request, project)
-        return _plan(request)
+        return _plan(request, make_plugin(request, project))
     observer = Silent() if args.quiet or args.json else Console(sys.stdout)
     return answer(carry_out(request, project, observer))
 
@@ -108,7 +107,8 @@ def _error(record: RunRecord) -> dict[str, Any] | None:
     return None if error is None else {**error, "details": {"run_id": record.run_id}}
 
 
-def _plan(request: Any) -> Answer:
+def _plan(request: Any, plugin: Any) -> Answer:
+    """What would run; a runtime that can plan adds where, until when, and for how much."""
     from worldflux.cli.render import duration
 
     spec = request.spec
@@ -131,6 +131,10 @@ def _plan(request: Any) -> Answer:
         f"seed      {spec.seed}",
         f"timeout   {duration(spec.timeout) or 'none'}",
         f"forwards  {', '.join(data['forwards']) or 'no variable'}",
-        "nothing was run",
     ]
-    return Answer(data, "\n".join(lines))
+    plan = getattr(plugin, "plan", None)
+    if plan is not None:
+        facts = {"source_dir": request.source_dir, "timeout": spec.timeout, "variables": data["forwards"]}
+        data["plan"] = plan(facts)
+        lines += data["plan"]
+    return Answer(data, "\n".join([*lines, "nothing was run"]))

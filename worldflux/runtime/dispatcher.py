@@ -8,6 +8,7 @@ built-in ones do not have, or when all are listed.
 from __future__ import annotations
 
 from worldflux.errors import UsageError
+from worldflux.runtime.aws_ec2_plugin import AwsEc2Plugin
 from worldflux.runtime.base import RuntimePlugin
 from worldflux.runtime.local_plugin import LocalPlugin
 
@@ -78,3 +79,4 @@ def _load_strangers() -> None:
 
 
 _register(LocalPlugin())
+_register(AwsEc2Plugin())

@@ -9,7 +9,6 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from worldflux.runtime.aws_ec2 import settings as options
-from worldflux.runtime.aws_ec2.settings import Settings
 from worldflux.runtime.base import Adapter, RuntimeContext, RuntimeResult
 from worldflux.runtime.command import located
 
@@ -17,8 +16,6 @@ if TYPE_CHECKING:
     from worldflux.runtime.aws_ec2.cloud import Cloud
     from worldflux.runtime.aws_ec2.launch import Work
     from worldflux.runtime.aws_ec2.prices import PriceCache
-
-MEGABYTE, GIGABYTE = 2**20, 2**30
 
 
 class AwsEc2Plugin:
@@ -71,48 +68,10 @@ class AwsEc2Plugin:
         artifacts: Sequence[Mapping[str, Any]] | None = None,
         requires: Mapping[str, Any] | None = None,
     ) -> None:
-        seconds, texts = options.seconds, options.texts
+        # First of all: nothing but the arguments is a local name yet.
+        values = {name: value for name, value in locals().items() if name != "self"}
         self.configured = cost_guard is not None
-        self.settings = Settings(
-            region=region
-            or os.environ.get("AWS_REGION")
-            or os.environ.get("AWS_DEFAULT_REGION")
-            or "us-east-1",
-            reap_regions=texts("reap_regions", reap_regions),
-            instance_types=texts("instance_types", instance_types) or ("m7i.xlarge",),
-            market=options.choice("market", market, options.MARKETS),
-            fallback=frozenset(
-                options.choice("fallback", each, options.FALLBACKS) for each in texts("fallback", fallback)
-            ),
-            retries=options.whole("retries", retries, 0, 20),
-            zones=texts("zones", zones),
-            subnets=texts("subnets", subnets),
-            security_groups=texts("security_groups", security_groups),
-            ami=options.matching("ami", ami, r"ami-[0-9a-f]{8,17}", "ami-0123456789abcdef0"),
-            bucket=options.matching("bucket", bucket, r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", "my-bucket"),
-            prefix=str(options.matching("prefix", prefix, r"[A-Za-z0-9._/-]{1,100}", "worldflux")).strip("/"),
-            instance_profile=instance_profile,
-            disk_gb=options.whole("disk_gb", disk_gb, 8, 16384),
-            setup=str(setup or ""),
-            exclude=texts("exclude", exclude),
-            lifetime=seconds("lifetime", lifetime),
-            boot_seconds=seconds("boot_seconds", boot_seconds),
-            setup_seconds=seconds("setup_seconds", setup_seconds),
-            silence_seconds=seconds("silence_seconds", silence_seconds),
-            margin_seconds=seconds("margin_seconds", margin_seconds, zero=True),
-            upload_seconds=seconds("upload_seconds", upload_seconds, zero=True),
-            minimum_seconds=seconds("minimum_seconds", minimum_seconds, zero=True),
-            grace_seconds=seconds("grace_seconds", grace_seconds),
-            beat_seconds=seconds("beat_seconds", beat_seconds),
-            poll_seconds=seconds("poll_seconds", poll_seconds),
-            settle_seconds=seconds("settle_seconds", settle_seconds),
-            log_cap_bytes=options.whole("log_cap_mb", log_cap_mb, 1, 4096) * MEGABYTE,
-            artifacts_max_bytes=int(artifacts_max_gb * GIGABYTE),
-            keep_objects=bool(keep_objects),
-            vram_gb=(requires or {}).get("vram_gb"),
-            artifacts=options.patterns(artifacts),
-            budget=options.budget(cost_guard),
-        )
+        self.settings = options.build(values)
         self._lock = threading.Lock()
         self._adapters: dict[str, Adapter] = {}
         self._stops: dict[str, threading.Event] = {}
@@ -312,11 +271,6 @@ class _Diary:
 
         with self._path.open("a", encoding="utf-8") as file:
             file.write(f"{utc_now()} {text}\n")
-
-
-def _region() -> str:
-    """The region of this shell, as AWS's own tools read it."""
-    return os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
 
 
 def _now() -> float:

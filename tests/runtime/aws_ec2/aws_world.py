@@ -228,6 +228,20 @@ class World:
         return (folder / "logs" / f"{folder.name}.log").read_text()
 
 
+def ending(world: World) -> tuple[str, str]:
+    """Status of the run and the runtime's own word for how it ended."""
+    manifest = world.manifest()
+    return manifest["run"]["status"], manifest["runtime"]["ending"]
+
+
+def client_log(world: World) -> str:
+    """The log here so far; empty before there is one."""
+    try:
+        return world.log()
+    except (OSError, IndexError):
+        return ""
+
+
 def is_launch(call: Any) -> bool:
     """Whether a call of RunInstances is meant, and not a dry run."""
     return bool(call.detail.get("DryRun") != "true")

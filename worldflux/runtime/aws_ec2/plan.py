@@ -128,16 +128,7 @@ def make_plan(
         lifetime = min(lifetime, needed + settings.upload_seconds)
     useful = lifetime - settings.upload_seconds
     if affordable < MINIMUM_BILL_SECONDS or useful < settings.minimum_seconds:
-        least = max(
-            MINIMUM_BILL_SECONDS, settings.minimum_seconds + settings.upload_seconds + settings.margin_seconds
-        )
-        raise RefusedError(
-            f"{_dollars(max(left_usd, 0))} buys {max(affordable, 0):.0f} s of {variant} "
-            f"at {_dollars(rate)}/h; the least that makes sense is {least:.0f} s",
-            f"cost_guard.max_usd={spent_usd + rate * least / 3600 * 1.05:.4f} would do; or a cheaper machine",
-            code="budget_too_small",
-            details={"affordable_seconds": round(affordable, 1), "rate_usd_per_hour": rate},
-        )
+        raise _too_small(variant, settings, rate, left_usd, spent_usd)
     deadline = now + lifetime
     if settings.instance_profile is None:
         _check_signatures(deadline, now, credentials_until)
@@ -153,6 +144,21 @@ def make_plan(
         deadline,
         deadline - settings.upload_seconds,
         worst,
+    )
+
+
+def _too_small(
+    variant: Variant, settings: Settings, rate: float, left_usd: float, spent_usd: float
+) -> RefusedError:
+    affordable = max(left_usd / rate * 3600, 0)
+    needed = settings.minimum_seconds + settings.upload_seconds + settings.margin_seconds
+    least = max(MINIMUM_BILL_SECONDS, needed)
+    return RefusedError(
+        f"{_dollars(max(left_usd, 0))} buys {affordable:.0f} s of {variant} at {_dollars(rate)}/h; "
+        f"the least that makes sense is {least:.0f} s",
+        f"cost_guard.max_usd={spent_usd + rate * least / 3600 * 1.05:.4f} would do; or a cheaper machine",
+        code="budget_too_small",
+        details={"affordable_seconds": round(affordable, 1), "rate_usd_per_hour": rate},
     )
 
 

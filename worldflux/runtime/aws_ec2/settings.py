@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,13 @@ MARKETS = (SPOT, ON_DEMAND)
 FALLBACKS = ("zone", "type", ON_DEMAND)
 MAX_PART_BYTES = 4 * 2**30
 WEEK = 7 * 86400
+DEFAULT_TYPES = ("m7i.xlarge",)
+_TIMES = (
+    "lifetime", "boot_seconds", "setup_seconds", "silence_seconds", "margin_seconds", "upload_seconds",
+    "minimum_seconds", "grace_seconds", "beat_seconds", "poll_seconds", "settle_seconds",
+)  # fmt: skip
+_MAY_BE_ZERO = ("margin_seconds", "upload_seconds", "minimum_seconds")
+_LISTS = ("reap_regions", "zones", "subnets", "security_groups", "exclude")
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?[smhd])+\Z")
@@ -139,6 +147,17 @@ def whole(name: str, value: object, low: int, high: int) -> int:
     return value
 
 
+def number(name: str, value: object) -> float:
+    """A number above 0.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e6:
+        raise ValueError(f"{name} must be a number above 0, not {value!r}")
+    return float(value)
+
+
 def budget(value: Mapping[str, Any] | None) -> Budget:
     """The limits in a `cost_guard` section.
 
@@ -160,3 +179,43 @@ def patterns(artifacts: Sequence[Mapping[str, Any]] | None) -> tuple[tuple[str, 
     """(pattern, committed) of each wanted artifact, committed ones first."""
     pairs = [(str(each["path"]), bool(each.get("commit"))) for each in artifacts or ()]
     return tuple(sorted(pairs, key=lambda pair: not pair[1]))
+
+
+def build(values: Mapping[str, Any]) -> Settings:
+    """Settings from the plugin's options by name.
+
+    Raises:
+        ValueError: an option has a value that can not be meant; its name is in the message.
+    """
+    given = dict(values)
+    alike: dict[str, Any] = {
+        **{name: seconds(name, given[name], zero=name in _MAY_BE_ZERO) for name in _TIMES},
+        **{name: texts(name, given[name]) for name in _LISTS},
+    }
+    fallback = [choice("fallback", each, FALLBACKS) for each in texts("fallback", given["fallback"])]
+    prefix = matching("prefix", given["prefix"], r"[A-Za-z0-9._/-]{1,100}", "worldflux")
+    return Settings(
+        region=given["region"] or own_region(),
+        instance_types=texts("instance_types", given["instance_types"]) or DEFAULT_TYPES,
+        market=choice("market", given["market"], MARKETS),
+        fallback=frozenset(fallback),
+        retries=whole("retries", given["retries"], 0, 20),
+        ami=matching("ami", given["ami"], r"ami-[0-9a-f]{8,17}", "ami-0123456789abcdef0"),
+        bucket=matching("bucket", given["bucket"], r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", "my-bucket"),
+        prefix=str(prefix).strip("/"),
+        instance_profile=given["instance_profile"],
+        disk_gb=whole("disk_gb", given["disk_gb"], 8, 16384),
+        setup=str(given["setup"] or ""),
+        log_cap_bytes=whole("log_cap_mb", given["log_cap_mb"], 1, 4096) * 2**20,
+        artifacts_max_bytes=int(number("artifacts_max_gb", given["artifacts_max_gb"]) * 2**30),
+        keep_objects=bool(given["keep_objects"]),
+        vram_gb=(given["requires"] or {}).get("vram_gb"),
+        artifacts=patterns(given["artifacts"]),
+        budget=budget(given["cost_guard"]),
+        **alike,
+    )
+
+
+def own_region() -> str:
+    """The region of this shell, as AWS's own tools read it."""
+    return os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"

@@ -24,6 +24,7 @@ CALLS = [
     ["runs", "compare"],
     ["runs", "rerun", "last"],
     ["runs", "gc", "--dry-run"],
+    ["runs", "reap", "--dry-run"],
     ["status"],
     ["doctor"],
     ["runtime", "list"],

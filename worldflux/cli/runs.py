@@ -32,6 +32,9 @@ def register(parser: argparse.ArgumentParser) -> None:
     compare.register(actions)
     rerun.register(actions)
     gc.register(actions)
+    from worldflux.cli import remote
+
+    remote.register(actions)
 
 
 def summarize(stored: Any) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from worldflux.errors import UsageError
 
 if TYPE_CHECKING:
     from worldflux.config.request import RunRequest
+    from worldflux.config.spec import RuntimeSpec
     from worldflux.run.engine import Place, RunRecord
     from worldflux.run.observer import Observer
     from worldflux.runtime.base import RuntimePlugin
@@ -52,9 +53,18 @@ def make_plugin(request: RunRequest, project: Project) -> RuntimePlugin:
         RefusedError: the class is not allowed.
         UsageError: it does not exist, or does not take one of the options.
     """
+    return plugin_of(request.spec.runtime, project)
+
+
+def plugin_of(runtime: RuntimeSpec, project: Project) -> RuntimePlugin:
+    """A runtime built from its options.
+
+    Raises:
+        RefusedError: the class is not allowed.
+        UsageError: it does not exist, or does not take one of the options.
+    """
     from worldflux.config.targets import load_class
 
-    runtime = request.spec.runtime
     cls = load_class(runtime.target, runtime.options, project)
     _check_options(cls, runtime.name, runtime.options)
     try:

@@ -33,7 +33,7 @@ from worldflux.errors import ConfigError, Fault
 
 if TYPE_CHECKING:
     from worldflux.config.request import RunRequest
-    from worldflux.config.spec import RunSpec
+    from worldflux.config.spec import RunSpec, RuntimeSpec
 
 PRIMARY = "worldflux"
 
@@ -85,6 +85,27 @@ class Composer:
         if faults or composed is None:
             raise ConfigError(faults)
         return composed
+
+    def runtime(self, name: str) -> RuntimeSpec:
+        """A runtime as this project configures it, without a run.
+
+        Raises:
+            ConfigError: its configuration has faults.
+        """
+        from pydantic import ValidationError
+
+        from worldflux.config.spec import RuntimeSpec
+
+        with collecting() as faults:
+            parsed = self._parse([f"runtime={name}"], faults)
+            config = self._build(parsed, faults)
+        if faults or config is None:
+            raise ConfigError(faults)
+        values: Any = OmegaConf.to_container(config.runtime, resolve=True)
+        try:
+            return RuntimeSpec.model_validate(values)
+        except ValidationError as error:
+            raise ConfigError([Fault(f"conf/runtime/{name}.yaml", str(error).splitlines()[0])]) from None
 
     def _parse(self, overrides: Sequence[str], faults: list[Fault]) -> list[Override]:
         parsed = []

@@ -291,26 +291,12 @@ class _Run:
 
     def _collect(self, result: RuntimeResult) -> Ending:
         from worldflux.run import elsewhere
-        from worldflux.run.collect import collect, log_entry
+        from worldflux.run.findings import record
 
         metadata = dict(result.metadata)
         variables = metadata.pop("variables", {})
         reported = elsewhere.taken_out(metadata)
-        try:
-            self.manifest.record_metadata(metadata)
-        except (ValueError, TypeError) as error:
-            hint = f"this is a fault of the runtime plugin {self.plugin.name}"
-            raise WorldFluxError(
-                f"the runtime's metadata can not be recorded: {error}", hint, code="metadata"
-            ) from None
-        if result.log_path.is_file():
-            truncated = bool(metadata.get("log_truncated"))
-            self.manifest.logs.append(log_entry(self.folder, result.log_path, truncated))
-        found = collect(self.folder, self.request.spec.metrics, self.request.spec.artifacts)
-        self.manifest.metrics, self.manifest.series = found.metrics, found.series
-        self.manifest.artifacts = found.artifacts
-        if result.cost_estimate_usd is not None:
-            self.manifest.cost["estimate_usd"], self.manifest.cost["known"] = result.cost_estimate_usd, True
+        found = record(self.manifest, self.folder, self.request.spec, result, metadata, self.plugin.name)
         if self.background is not None:
             self.background.into(self.manifest, variables, sorted(self.forwarded))
             self.background = None

@@ -33,25 +33,25 @@ def ending_of(result: RuntimeResult, faults: Sequence[str], timeout: float | Non
     code = result.exit_code
     outcome = result.metadata.get("outcome") or ("exited" if code >= 0 else "signalled")
     log = f"logs/{result.log_path.name}"
+    reason = str(result.metadata.get("reason") or "")
     if outcome == "timeout":
-        return Ending(
-            "timeout", code, "timeout", f"the command ran longer than {timeout:g} seconds", "raise `timeout`"
-        )
+        limit = f"the command ran longer than {timeout or 0:g} seconds"
+        return Ending("timeout", code, "timeout", reason or limit, "raise `timeout` or the budget")
     if outcome == "cancelled":
         return Ending("cancelled", code, "cancelled", "the run was cancelled", "run it again")
     if outcome in ("interrupted", "refused"):
-        reason = str(result.metadata.get("reason", "")) or f"the runtime reports {outcome}"
         return Ending(
             "interrupted" if outcome == "interrupted" else "refused",
             code,
             str(outcome),
-            reason,
+            reason or f"the runtime reports {outcome}",
             f"read {log}",
         )
     if code < 0:
         return Ending("failed", code, "signal", f"the command was ended by signal {-code}", f"read {log}")
     if code > 0:
-        return Ending("failed", code, "exit_code", f"the command ended with exit code {code}", f"read {log}")
+        problem = reason or f"the command ended with exit code {code}"
+        return Ending("failed", code, "exit_code", problem, f"read {log}")
     if faults:
         hint = "mend the recipe or what the command writes; `optional: true` allows it to be missing"
         return Ending("failed", code, "collect", "; ".join(faults), hint)

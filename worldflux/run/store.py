@@ -84,7 +84,7 @@ def newest(runs_dir: Path, limit: int | None = None) -> Iterator[StoredRun]:
         yield load(runs_dir, run_id)
 
 
-def find(runs_dir: Path, wanted: str) -> StoredRun:
+def find(runs_dir: Path, wanted: str, *, settle: bool = True) -> StoredRun:
     """The run that `wanted` means: an id, the start or the end of one, `last`, or `last~2`.
 
     Raises:
@@ -97,11 +97,11 @@ def find(runs_dir: Path, wanted: str) -> StoredRun:
         back = int(wanted[5:]) if wanted[5:].isdigit() else 0
         if back >= len(ids):
             raise UsageError(f"there are only {len(ids)} runs", "worldflux runs list")
-        return load(runs_dir, ids[back])
+        return load(runs_dir, ids[back], settle=settle)
     wanted = wanted.rstrip("/").rpartition("/")[2].lower()
     matches = [run_id for run_id in ids if wanted and (run_id.startswith(wanted) or run_id.endswith(wanted))]
     if len(matches) == 1:
-        return load(runs_dir, matches[0])
+        return load(runs_dir, matches[0], settle=settle)
     if matches:
         shown = ", ".join(matches[:4])
         raise UsageError(f"`{wanted}` means {len(matches)} runs: {shown}", "type more characters of the id")

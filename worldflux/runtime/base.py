@@ -5,6 +5,14 @@ order, from one thread: `doctor` and `build_env` before anything is started, `ru
 `teardown` always, even when `build_env` or `run` raised. `cancel` is optional and is the
 only method that may be called from another thread; asked again, it ends the run at once.
 
+A place that goes on without this computer may offer more, all of it optional:
+
+    plan(facts) -> list[str]        what a run would do and cost, for `--dry-run`; starts nothing.
+                                    `facts`: source_dir, timeout, variables (names)
+    attach(ctx) -> RuntimeResult    take up a run whose client died, and stay to its end
+    reap(runs=(), *, end=True)      what is alive over there: (rows, problems); ends what is past its
+                                    deadline, and the named runs
+
 A plugin is proven by inheriting `worldflux.testing.RuntimeSuite` in its test.
 """
 

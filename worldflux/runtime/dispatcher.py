@@ -8,6 +8,7 @@ built-in ones do not have, or when all are listed.
 from __future__ import annotations
 
 from worldflux.errors import UsageError
+from worldflux.runtime.aws_ec2_plugin import AwsEc2Plugin
 from worldflux.runtime.base import RuntimePlugin
 from worldflux.runtime.local_plugin import LocalPlugin
 from worldflux.runtime.modal_plugin import ModalPlugin
@@ -82,3 +83,4 @@ def _load_strangers() -> None:
 _register(LocalPlugin())
 _register(ModalPlugin())
 _register(ReplicatePlugin())
+_register(AwsEc2Plugin())

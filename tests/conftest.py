@@ -10,7 +10,10 @@ from pathlib import Path
 import pytest
 
 # A suite that was started in the background ignores Ctrl-C, and so would every process it starts.
-if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+if (
+    threading.current_thread() is threading.main_thread()
+    and signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+):
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 #: Kept from the outside: what finds programs, certificates and package caches.

@@ -171,7 +171,14 @@ def _rows(data: dict[str, Any]) -> list[tuple[dict[str, Any], str, dict[str, Any
 
 
 def _text(data: dict[str, Any]) -> str:
-    header = [*data["group_by"], *data["differs"], "metric", "mean", f"{data['level'] * 100:g}% interval", "n"]
+    header = [
+        *data["group_by"],
+        *data["differs"],
+        "metric",
+        "mean",
+        f"{data['level'] * 100:g}% interval",
+        "n",
+    ]
     lines: list[list[Any]] = []
     previous = None
     for row, name, stats in _rows(data):

@@ -46,7 +46,7 @@ HOMES: dict[str, set[str]] = {
     "modal": {"runtime.modal", "runtime.modal_plugin", "runtime.modal_command"},
     "replicate": {"runtime.replicate", "runtime.replicate_plugin"},
     "uv": {"runtime"},
-    "rich": {"cli.sweep", "cli.sweep_table"},
+    "rich": {"cli.sweep", "cli.sweep_table", "cli.transfer_bar"},
     "matplotlib": {"cli.plot_png"},
     "plotly": {"cli.plot_html"},
 }

@@ -114,6 +114,9 @@ def comparable(manifest: dict[str, Any]) -> dict[str, Any]:
     }
     resolved = {k: v for k, v in left["config"]["resolved"].items() if k != "runtime"}
     left["config"] = {"resolved": resolved}
+    if left["adapter"] is not None:
+        # How far an adapter is supported, and whether it fits, is said of it and the place together.
+        left["adapter"] = {"id": left["adapter"]["id"]}
     for part in ("client_run_id", "extensions", "git"):
         left.pop(part)
     return left

@@ -193,10 +193,10 @@ def test_dry_run_prints_the_plan(world: World) -> None:
 @pytest.mark.slow
 def test_a_real_minute_of_billing(world: World) -> None:
     """A run whose budget ends after about a minute is cut there, and has cost no more than its budget."""
-    usd = 0.0013
-    code, _out = world.run(
+    usd = 0.0019
+    code, _out = world.start(
         "params.mode=sleep", "timeout=600", usd=usd, market="on-demand", lifetime="1d", upload_seconds=5
-    )
+    ).wait(150)
     assert code == 1 and ending(world) == ("timeout", "deadline")
     manifest = world.manifest()
     assert 0.0005 < manifest["cost"]["estimate_usd"] <= usd

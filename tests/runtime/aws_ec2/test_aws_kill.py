@@ -151,6 +151,7 @@ def test_attach_says_who_follows_already(world: World) -> None:
     assert world.alive == []
 
 
+@pytest.mark.slow
 def test_a_sweep_shares_one_budget(world: World) -> None:
     """Twelve jobs run under one limit that their bounds together would exceed; the sum of costs holds."""
     client = world.start(

@@ -8,6 +8,11 @@ import threading
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# How long an example takes says something about the machine, not about the code.
+settings.register_profile("worldflux", deadline=None)
+settings.load_profile("worldflux")
 
 # A suite that was started in the background ignores Ctrl-C, and so would every process it starts.
 if (

@@ -69,7 +69,8 @@ def student_quantile(probability: float, freedom: int) -> float:
 
 def _student(value: float, freedom: int) -> float:
     """Probability that a Student t variable is below a value that is not negative."""
-    return 1 - _incomplete_beta(freedom / (freedom + value * value), freedom / 2, 0.5) / 2
+    # Near 0 the complement of this fraction would be 1 to the last digit.
+    return 0.5 + _incomplete_beta(value * value / (freedom + value * value), 0.5, freedom / 2) / 2
 
 
 def _incomplete_beta(x: float, a: float, b: float) -> float:

@@ -84,11 +84,17 @@ def test_the_configured_machine_of_a_runtime_is_taken(wf: Run, project: Path) ->
 
 def test_a_machine_that_is_not_known_is_said_to_be(wf: Run) -> None:
     """Without a machine type the floor is shown and nothing is claimed."""
-    envelope = wf("--json", "curated", "inspect", "openpi/pi0", "--runtime", "aws-ec2").envelope
-    machine = envelope["data"]["machine"]
-    assert machine["gpus"] is None or machine["gpus"], machine
-    states = {task["state"] for task in envelope["data"]["entry"]["tasks"]}
-    assert machine["gpus"] is not None or states == {"unknown"}
+    data = wf("--json", "curated", "inspect", "openpi/pi0", "--runtime", "replicate").envelope["data"]
+    assert data["machine"]["gpus"] is None
+    assert {task["state"] for task in data["entry"]["tasks"]} == {"unknown"}
+
+
+def test_what_a_runtime_comes_with_is_measured(wf: Run) -> None:
+    """As shipped, the EC2 and Modal runtimes rent machines without a GPU, and the catalog knows it."""
+    for runtime in ("aws-ec2", "modal"):
+        data = wf("--json", "curated", "inspect", "openpi/pi0", "--runtime", runtime).envelope["data"]
+        assert data["machine"]["gpus"] == []
+        assert {task["state"] for task in data["entry"]["tasks"]} == {"too small"}
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,11 @@ from typing import Any
 from worldflux.catalog.builtin import DATA
 from worldflux.errors import UsageError
 
-#: Options of the runtimes that name a machine type, in the order they are looked at.
-_OPTIONS = ("gpu", "instance_type", "hardware", "machine")
+#: Option that names the machine type, by runtime.
+_OPTIONS = {"aws-ec2": "instance_types", "modal": "gpu", "replicate": "hardware"}
+
+#: Beginnings of EC2 instance types that have a GPU or another accelerator; all others have none.
+_EC2_ACCELERATED = re.compile(r"(p|g|gr|dl|trn|inf|vt|f)\d")
 
 _COUNT = re.compile(r"(?P<name>.+?):(?P<count>\d+)\Z")
 
@@ -23,13 +26,11 @@ def _table() -> dict[str, dict[str, Any]]:
     return {runtime: part["machines"] for runtime, part in raw["runtimes"].items()}
 
 
-def machine_of(options: Mapping[str, Any]) -> str | None:
-    """The machine type that a runtime's options ask for; None when they name none."""
-    for key in _OPTIONS:
-        value = options.get(key)
-        if isinstance(value, str) and value:
-            return value
-    return None
+def machines_of(runtime: str, options: Mapping[str, Any]) -> list[str]:
+    """The machine types that a runtime's options ask for, the preferred one first; may be empty."""
+    value = options.get(_OPTIONS.get(runtime, ""))
+    found = value if isinstance(value, list | tuple) else [value]
+    return [machine for machine in found if isinstance(machine, str) and machine]
 
 
 def cards_of(runtime: str, machine: str) -> list[int]:
@@ -65,11 +66,24 @@ def cards_of(runtime: str, machine: str) -> list[int]:
 
 
 def known_cards(runtime: str, options: Mapping[str, Any]) -> list[int] | None:
-    """The cards of the machine that a runtime's options ask for; None when that is not known."""
-    machine = machine_of(options)
-    if machine is None:
+    """The cards of the machine that a runtime's options ask for; None when that is not known.
+
+    Where the runtime may fall back to another type, the one with the least memory counts.
+    """
+    if runtime == "modal" and "gpu" in options and options["gpu"] is None:
+        return []
+    machines = machines_of(runtime, options)
+    if "type" not in (options.get("fallback") or ()):
+        machines = machines[:1]
+    found = [_known(runtime, machine) for machine in machines]
+    known = [cards for cards in found if cards is not None]
+    if not known or len(known) < len(found):
         return None
+    return min(known, key=lambda cards: max(cards, default=0))
+
+
+def _known(runtime: str, machine: str) -> list[int] | None:
     try:
         return cards_of(runtime, machine)
     except UsageError:
-        return None
+        return [] if runtime == "aws-ec2" and not _EC2_ACCELERATED.match(machine) else None

@@ -151,7 +151,7 @@ def own_cards() -> list[tuple[str, int]]:
 
 def _configured(runtime: str) -> Machine:
     """A runtime's machine as its configuration file names it."""
-    from worldflux.catalog.machines import known_cards, machine_of
+    from worldflux.catalog.machines import known_cards, machines_of
     from worldflux.catalog.showing import Machine
     from worldflux.config.project import builtin_dir, load_project
     from worldflux.config.yaml_file import read_yaml
@@ -161,7 +161,10 @@ def _configured(runtime: str) -> Machine:
         if path.is_file():
             content = read_yaml(path, path.name)[0]
             options = content if isinstance(content, dict) else {}
-            machine, sizes = machine_of(options), known_cards(runtime, options)
-            if machine is not None and sizes is not None:
-                return Machine(f"{runtime} {machine}", runtime, tuple((machine, size) for size in sizes))
+            sizes = known_cards(runtime, options)
+            if sizes is not None:
+                machine = next(iter(machines_of(runtime, options)), "")
+                return Machine(
+                    f"{runtime} {machine}".rstrip(), runtime, tuple((machine, each) for each in sizes)
+                )
     return Machine(f"{runtime}, machine type not known", runtime, None)

@@ -35,7 +35,7 @@ CONFIG = [
     (["+recipe=mine", "+recipes=x"], "+recipes=x: unknown key", "recipe"),
     (["+recipe=mine", "command=[]"], "is missing: a recipe says what to run", ""),
     (["+recipe=mine", "seed=1,2"], "describes several runs", "--multirun"),
-    (["mine"], "is not an override", "+recipe=mine"),
+    (["+recipe=mine", "+recipe=cpu-smoke"], "is a second recipe", "+recipe=A,B"),
     ([], "no recipe is chosen", "+recipe=NAME"),
     (["+recipe=mine", "params={a"], "is not a valid override", ""),
     (["+recipe=mine", "+metrics.x={file: ../a, select: b}"], "must stay inside the run's folder", ""),
@@ -57,6 +57,7 @@ def test_wrong_configuration(
     ended = wf(*words, program="worldflux-run")
     assert ended.code == 2
     assert problem in ended.err and hint in ended.err
+    assert "has one fault" in ended.err
     assert_one_block(ended.err)
     assert not (project / "runs").exists()
 
@@ -291,3 +292,12 @@ def test_no_message_holds_a_path_of_the_package(wf: Run) -> None:
     """Errors speak of the user's files, not of ours."""
     ended = wf("+recipe=nothing", program="worldflux-run")
     assert not re.search(r"site-packages|worldflux/config", ended.err)
+
+
+def test_a_bare_name(wf: Run, recipe: Callable[..., Path], project: Path) -> None:
+    """A recipe's name without a key is told how to be written."""
+    recipe(FINE)
+    ended = wf("mine", program="worldflux-run")
+    assert ended.code == 2 and "is not an override" in ended.err and "+recipe=mine" in ended.err
+    assert_one_block(ended.err)
+    assert not (project / "runs").exists()

@@ -117,7 +117,11 @@ class Composer:
                 faults.append(override_fault(text, error, self.project))
                 continue
             self._parsed[text] = override
-            if override.is_sweep_override():
+            if override.key_or_group == RECIPE_GROUP and any(o.key_or_group == RECIPE_GROUP for o in parsed):
+                faults.append(
+                    Fault(text, "is a second recipe", "one run has one; to sweep: +recipe=A,B with -m")
+                )
+            elif override.is_sweep_override():
                 faults.append(Fault(text, "describes several runs", "add --multirun (-m) to sweep over them"))
             else:
                 parsed.append(override)
@@ -200,7 +204,9 @@ class Composer:
         if found is None and not any(RECIPE_GROUP in fault.where for fault in faults):
             faults.append(origin.no_recipe())
         values = self._values(config, plain, origin, faults)
-        spec = check_spec(values, origin, faults) if values is not None else None
+        checked: list[Fault] = []
+        spec = check_spec(values, origin, checked) if values is not None else None
+        faults.extend(fault for fault in checked if found is not None or not _due_to_recipe(fault))
         if spec is None or found is None or values is None:
             return None
         file, folder = found
@@ -235,6 +241,11 @@ class Composer:
         if name not in self._located:
             self._located[name] = locate_recipe(self.project, name)
         return self._located[name]
+
+
+def _due_to_recipe(fault: Fault) -> bool:
+    """Whether a fault only repeats that no recipe filled the configuration in."""
+    return fault.where in ("command", RECIPE_GROUP) or fault.where.lstrip("+").startswith(f"{RECIPE_GROUP}=")
 
 
 def check_spec(values: dict[str, Any], origin: Origin, faults: list[Fault]) -> RunSpec | None:

@@ -108,7 +108,7 @@ class Composer:
             raise ConfigError([Fault(f"conf/runtime/{name}.yaml", str(error).splitlines()[0])]) from None
 
     def _parse(self, overrides: Sequence[str], faults: list[Fault]) -> list[Override]:
-        parsed = []
+        parsed: list[Override] = []
         for typed in (*project_overrides(self.project), *overrides):
             text = f"+{typed}" if typed.startswith(f"{RECIPE_GROUP}=") else typed
             try:

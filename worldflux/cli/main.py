@@ -29,6 +29,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "curated": ("worldflux.cli.curated", "what is known of models: memory, licenses, issues, support"),
     "import": ("worldflux.cli.imports", "bring a LeRobot policy or dataset into the catalog"),
     "recipe": ("worldflux.cli.recipe", "list and check recipes"),
+    "server": ("worldflux.cli.server", "keep a server of your own"),
     "schema": ("worldflux.cli.schema", "print a JSON Schema"),
 }
 

@@ -1,0 +1,29 @@
+"""What every request needs of the server: settings, database, blobs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from worldflux.server.db import Database
+from worldflux.server.settings import Settings
+
+
+@dataclass
+class Core:
+    """The parts of a running server, made once in each worker."""
+
+    settings: Settings
+    db: Database
+
+
+def core_of(request: Request) -> Core:
+    """The server that answers this request."""
+    core: Core = request.app.state.core
+    return core
+
+
+#: For the parameters of an endpoint: `core: CoreDep`.
+CoreDep = Annotated[Core, Depends(core_of)]

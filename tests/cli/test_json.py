@@ -27,6 +27,8 @@ CALLS = [
     ["runs", "reap", "--dry-run"],
     ["status"],
     ["doctor"],
+    ["auth", "logout"],
+    ["auth", "logout", "--all"],
     ["runtime", "list"],
     ["runtime", "doctor"],
     ["recipe", "list"],

@@ -27,6 +27,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "doctor": ("worldflux.cli.doctor", "check this machine"),
     "runtime": ("worldflux.cli.runtime", "list and check the places where commands run"),
     "curated": ("worldflux.cli.curated", "what is known of models: memory, licenses, issues, support"),
+    "auth": ("worldflux.cli.auth", "sign in to a server, and out"),
     "import": ("worldflux.cli.imports", "bring a LeRobot policy or dataset into the catalog"),
     "recipe": ("worldflux.cli.recipe", "list and check recipes"),
     "server": ("worldflux.cli.server", "keep a server of your own"),
@@ -38,7 +39,7 @@ class Parser(argparse.ArgumentParser):
     """Reports wrong usage as our error, with the nearest right word."""
 
     def error(self, message: str) -> NoReturn:
-        raise UsageError(_plain(message, self), f"{self.prog} --help", code="usage")
+        raise UsageError(_without_keys(_plain(message, self)), f"{self.prog} --help", code="usage")
 
 
 def _plain(message: str, parser: argparse.ArgumentParser) -> str:
@@ -55,6 +56,15 @@ def _plain(message: str, parser: argparse.ArgumentParser) -> str:
             known = [str(choice) for choice in action.choices]
             return f"{parser.prog}: `{wrong}` is not possible here; {did_you_mean(wrong, known)}"
     return f"{parser.prog}: {message}"
+
+
+def _without_keys(text: str) -> str:
+    """A message that repeats what was typed, without a key that was typed in the wrong place."""
+    import re
+
+    from worldflux.manifest.masking import mask_text
+
+    return mask_text(re.sub(r"\bwf[xs]_\w+", "***", text))
 
 
 def build_parser(only: str | None = None) -> Parser:
@@ -120,7 +130,7 @@ def _guarded(words: list[str]) -> int:
     except WorldFluxError as error:
         if os.environ.get("WORLDFLUX_DEBUG"):
             raise
-        return render.show_error(error, command, as_json)
+        return render.show_error(error, _without_keys(command), as_json)
     except KeyboardInterrupt:
         return render.show_error(Interrupted("stopped"), command, as_json)
     except BrokenPipeError:

@@ -11,10 +11,14 @@ SHOWN = 5
 
 
 def register(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--online", action="store_true", help="ask the server about the signed-in session too"
+    )
     parser.set_defaults(function=status)
 
 
 def status(args: argparse.Namespace) -> Answer:
+    from worldflux.cli import cloud_session
     from worldflux.cli.runs import summarize
     from worldflux.config.project import load_project
     from worldflux.run import store
@@ -22,6 +26,7 @@ def status(args: argparse.Namespace) -> Answer:
     project = load_project()
     ids = store.run_ids(project.runs_dir)
     last = [summarize(store.load(project.runs_dir, run_id)) for run_id in ids[:SHOWN]]
+    cloud, told = cloud_session.for_status(online=args.online)
     data = {
         "project": project.name,
         "root": str(project.root),
@@ -30,11 +35,13 @@ def status(args: argparse.Namespace) -> Answer:
         "runs": len(ids),
         "last_runs": last,
         "running": [row["run_id"] for row in last if row["status"] == "running"],
+        "cloud": cloud.row() if cloud else None,
     }
     lines = [f"project  {project.name}  ({project.root})", f"runs     {len(ids)}"]
     for row in last:
         took = render.duration(row.get("duration_seconds"))
         lines.append(f"  {row['run_id']}  {row['status']:<11}  {row.get('recipe', '')}  {took}".rstrip())
+    lines.append(f"cloud    {told}")
     if not project.has_file:
         lines.append("there is no worldflux.yaml here; next: worldflux init")
     elif not ids:

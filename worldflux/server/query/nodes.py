@@ -27,7 +27,7 @@ class Operand:
 
 
 @dataclass(frozen=True)
-class Test:
+class Comparison:
     """One comparison; `there` asks whether the run has the field at all and has no operand."""
 
     field: Field
@@ -58,5 +58,5 @@ class Any:
     parts: tuple[Node, ...]
 
 
-Node = Test | Not | All | Any
+Node = Comparison | Not | All | Any
 EVERY = All(())

@@ -9,7 +9,7 @@ from worldflux.server.query import literals
 from worldflux.server.query.faults import FilterError
 from worldflux.server.query.fields import MAX_NAME, Field, Known, Type, UnknownField, find
 from worldflux.server.query.lexer import Kind, Token, tokens
-from worldflux.server.query.nodes import EVERY, All, Any, Node, Not, Operand, Sign, Test
+from worldflux.server.query.nodes import EVERY, All, Any, Comparison, Node, Not, Operand, Sign
 
 #: How deep brackets and `not` may be nested, and how many comparisons and listed values there may be.
 MAX_DEPTH = 32
@@ -129,13 +129,16 @@ class _Reader:
         if not sign.says(*_SIGNS):
             return self._bare(field, word, sign)
         self._take()
-        allowed = _ALLOWED[field.type]
-        if sign.text.lower() not in allowed:
+        if sign.says("=", "!=") and self._word.says("null") and field.type is not Type.FLAG:
+            self._take()
+            present = Comparison(field, "there")
+            return present if sign.text == "!=" else Not(present)
+        if sign.text.lower() not in _ALLOWED[field.type]:
             raise _fault(
                 sign, f"`{field}` is {field.type.value}; it can not stand before `{sign.raw}`", _use(field)
             )
         if sign.says("in"):
-            test: Node = Test(field, "in", self._list(field))
+            test: Node = Comparison(field, "in", self._list(field))
         else:
             test = self._compared(field, sign)
         return Not(test) if negated else test
@@ -160,24 +163,21 @@ class _Reader:
         if meant is not None and meant not in ("and", "or"):
             raise _fault(after, f"there is no `{after.raw}`", f"write `{meant}`")
         if field.type is Type.FLAG:
-            return Test(field, "=", (Operand("true"),))
+            return Comparison(field, "=", (Operand("true"),))
         raise _fault(after, f"expected a comparison after `{word.raw}`, not {_shown(after)}", _use(field))
 
     def _compared(self, field: Field, sign: Token) -> Node:
         word = self._value()
         unequal = sign.text == "!="
-        test: Test
-        if word.says("null") and sign.text in ("=", "!=") and field.type is not Type.FLAG:
-            present: Node = Test(field, "there")
-            return present if unequal else Not(present)
+        test: Comparison
         if field.type is Type.TAGS and sign.text.lower() == "has":
-            test = Test(field, "has", (self._operand(field, word),))
+            test = Comparison(field, "has", (self._operand(field, word),))
         elif sign.text == "~":
-            test = Test(field, "~", (_pattern(word),))
+            test = Comparison(field, "~", (_pattern(word),))
         else:
             operand = self._operand(field, word)
             kind: Sign = "=" if unequal else sign.text  # type: ignore[assignment]
-            test = Test(field, kind, (operand,))
+            test = Comparison(field, kind, (operand,))
         return Not(test) if unequal else test
 
     def _value(self) -> Token:

@@ -26,7 +26,7 @@ from sqlalchemy import (
 
 from worldflux.server.query import literals
 from worldflux.server.query.fields import Type
-from worldflux.server.query.nodes import All, Any, Node, Not, Operand, Test
+from worldflux.server.query.nodes import All, Any, Comparison, Node, Not, Operand
 from worldflux.server.tables import Real, projects, run_metrics, run_params, run_tags, runs
 
 #: How many metrics, parameters and tags are joined; what is more is looked up for each run.
@@ -91,11 +91,11 @@ def condition(node: Node, workspace_id: int, shared: Mapping[Key, FromClause] | 
     found = Condition()
     tables: dict[Key, FromClause] = dict(shared or {})
     for part in node.parts if isinstance(node, All) else (node,):
-        key = _key(part) if isinstance(part, Test) else None
+        key = _key(part) if isinstance(part, Comparison) else None
         if key is None or (key not in tables and len(found.joins) >= MAX_JOINS):
             found.where.append(_boolean(part, workspace_id))
             continue
-        assert isinstance(part, Test)
+        assert isinstance(part, Comparison)
         if key not in tables:
             tables[key] = _TABLES[key[0]].alias(f"c{len(found.joins)}")
             found.joins.append((tables[key], tables[key].c.run_pk == runs.c.pk))
@@ -106,14 +106,14 @@ def condition(node: Node, workspace_id: int, shared: Mapping[Key, FromClause] | 
 
 def mentions(node: Node, name: str) -> bool:
     """Whether a filter compares a field of this name."""
-    if isinstance(node, Test):
+    if isinstance(node, Comparison):
         return node.field.name == name and node.field.type not in (Type.METRIC, Type.PARAM)
     if isinstance(node, Not):
         return mentions(node.part, name)
     return any(mentions(part, name) for part in node.parts)
 
 
-def _key(test: Test) -> Key | None:
+def _key(test: Comparison) -> Key | None:
     """Which row of a run a test looks at, when there is at most one such row."""
     if test.field.type in (Type.METRIC, Type.PARAM):
         return test.field.type, test.field.name
@@ -134,24 +134,24 @@ def _boolean(node: Node, workspace_id: int) -> ColumnElement[bool]:
     return _fact(node, workspace_id)
 
 
-def _terms(table: FromClause, test: Test, workspace_id: int) -> list[ColumnElement[bool]]:
+def _terms(table: FromClause, test: Comparison, workspace_id: int) -> list[ColumnElement[bool]]:
     """What must hold in a row of metrics, parameters or tags for a run to pass the test."""
     terms: list[ColumnElement[bool]] = [table.c.workspace_id == workspace_id]
-    if test.field.type is Type.TAGS:
-        return [*terms, _tag(table, test)]
-    terms.append(table.c.name == test.field.name)
+    if test.field.type is not Type.TAGS:
+        terms.append(table.c.name == test.field.name)
     if test.sign != "there":
-        terms.append(_metric(table, test) if test.field.type is Type.METRIC else _param(table, test))
+        meaning = {Type.METRIC: _metric, Type.PARAM: _param, Type.TAGS: _tag}[test.field.type]
+        terms.append(meaning(table, test))
     return terms
 
 
-def _tag(table: FromClause, test: Test) -> ColumnElement[bool]:
+def _tag(table: FromClause, test: Comparison) -> ColumnElement[bool]:
     if test.sign == "~":
         return _like(table.c.tag, test.operand.text)
     return table.c.tag.in_([operand.text for operand in test.operands])
 
 
-def _metric(table: FromClause, test: Test) -> ColumnElement[bool]:
+def _metric(table: FromClause, test: Comparison) -> ColumnElement[bool]:
     numbers = [operand.number for operand in test.operands if operand.number is not None]
     if test.sign not in ("=", "in"):
         return _compared(table.c.value, test.sign, numbers[0])
@@ -159,7 +159,7 @@ def _metric(table: FromClause, test: Test) -> ColumnElement[bool]:
     return or_(found, table.c.kind == "nan") if any(math.isnan(number) for number in numbers) else found
 
 
-def _param(table: FromClause, test: Test) -> ColumnElement[bool]:
+def _param(table: FromClause, test: Comparison) -> ColumnElement[bool]:
     if test.sign == "~":
         return _like(table.c.text, test.operand.text)
     if test.sign in ("=", "in"):
@@ -202,7 +202,7 @@ def _real(number: float) -> ColumnElement[float]:
     return literal(number, Real())
 
 
-def _fact(test: Test, workspace_id: int) -> ColumnElement[bool]:
+def _fact(test: Comparison, workspace_id: int) -> ColumnElement[bool]:
     """A comparison of one of a run's own columns."""
     name, sign = test.field.name, test.sign
     if test.field.type is Type.FLAG:
@@ -255,7 +255,7 @@ def _time(value: ColumnElement[object], sign: str, operand: Operand) -> ColumnEl
     return value < after if sign == "<=" else value >= after
 
 
-def _text(value: ColumnElement[object], test: Test) -> ColumnElement[bool]:
+def _text(value: ColumnElement[object], test: Comparison) -> ColumnElement[bool]:
     if test.sign == "~":
         return _like(value, test.operand.text)
     if test.sign in ("=", "in"):

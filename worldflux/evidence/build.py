@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from worldflux.errors import RefusedError, UsageError, WorldFluxError
-from worldflux.evidence import bag, dsse, episodes, layout, statements
+from worldflux.evidence import bag, episodes, layout, statements
 from worldflux.evidence.contents import (
     DEFAULT_LIMIT,
     Contents,
@@ -32,7 +32,7 @@ from worldflux.manifest import io
 from worldflux.manifest.storage import storage_error
 
 if TYPE_CHECKING:
-    from worldflux.evidence.keys import SigningKey
+    from worldflux.evidence.dsse import Signer
     from worldflux.manifest.model import Manifest
 
 #: Called with (path, bytes so far, bytes in all) while files are read.
@@ -50,7 +50,7 @@ class Options:
         proof: the text of a ledger's proof to pack.
     """
 
-    key: SigningKey | None = None
+    key: Signer | None = None
     limit: int = DEFAULT_LIMIT
     exclude: Sequence[str] = ()
     said: Attribution = field(default_factory=Attribution)
@@ -150,7 +150,7 @@ def build(
     return Built(
         out,
         manifest.client_run_id,
-        options.key.public.key_id if options.key is not None else None,
+        options.key.label if options.key is not None else None,
         len(packed),
         sum(each.size for each in packed),
         tuple(chosen.left_out),
@@ -213,9 +213,9 @@ def _attestations(
         (layout.PAYLOAD_STATEMENT, statements.payload(digests)),
     ):
         gate.refuse(payload, path)
-        signature = key.sign(dsse.pae(payload))
-        members[path] = _member(dsse.encode(payload, signature, key.public.key_id))
-    members[layout.SIGNER] = _member(key.public.pem.encode())
+        members[path] = _member(key.bundle(payload))
+    if key.pem:
+        members[layout.SIGNER] = _member(key.pem.encode())
     return members
 
 

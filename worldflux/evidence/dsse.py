@@ -9,13 +9,28 @@ import base64
 import binascii
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from worldflux.manifest import io
 
 IN_TOTO = "application/vnd.in-toto+json"
 BUNDLE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 STATEMENT = "https://in-toto.io/Statement/v1"
+
+
+class Signer(Protocol):
+    """Signs statements: a `SigningKey`, or an identity without a key."""
+
+    @property
+    def label(self) -> str:
+        """Who it is: a key's id, or an identity."""
+
+    @property
+    def pem(self) -> str:
+        """The public key; empty when a certificate in the bundle takes its place."""
+
+    def bundle(self, payload: bytes) -> bytes:
+        """A Sigstore bundle, as a file, over an in-toto statement."""
 
 
 class BundleError(ValueError):

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from worldflux.errors import RefusedError, UsageError, WorldFluxError
+from worldflux.evidence import dsse
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey, EllipticCurvePublicKey
@@ -63,6 +64,19 @@ class SigningKey:
 
     def __repr__(self) -> str:
         return f"<SigningKey {self.public.name or self.public.key_id[:16]}>"
+
+    @property
+    def label(self) -> str:
+        """How a package names its signer: the key's id."""
+        return self.public.key_id
+
+    @property
+    def pem(self) -> str:
+        return self.public.pem
+
+    def bundle(self, payload: bytes) -> bytes:
+        """A Sigstore bundle over an in-toto statement; equal statements, equal bytes."""
+        return dsse.encode(payload, self.sign(dsse.pae(payload)), self.public.key_id)
 
     def sign(self, message: bytes) -> bytes:
         """An ECDSA SHA-256 signature with the nonce of RFC 6979: equal messages, equal bytes."""

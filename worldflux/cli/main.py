@@ -28,6 +28,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "runtime": ("worldflux.cli.runtime", "list and check the places where commands run"),
     "curated": ("worldflux.cli.curated", "what is known of models: memory, licenses, issues, support"),
     "auth": ("worldflux.cli.auth", "sign in to a server, and out"),
+    "sync": ("worldflux.cli.sync", "bring runs to a server"),
     "import": ("worldflux.cli.imports", "bring a LeRobot policy or dataset into the catalog"),
     "recipe": ("worldflux.cli.recipe", "list and check recipes"),
     "server": ("worldflux.cli.server", "keep a server of your own"),

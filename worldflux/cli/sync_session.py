@@ -1,0 +1,103 @@
+"""A sync put together: whose key, which server, the journal, the gate, and where notices go."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from worldflux.config.project import Project
+    from worldflux.manifest.secrets import Gate
+    from worldflux.sync.client import Client
+    from worldflux.sync.outcome import Summary
+    from worldflux.sync.plan import Options
+    from worldflux.sync.progress import Progress
+    from worldflux.sync.wire import Hello
+
+#: Below the project's folder: caches that may be deleted at any time.
+CACHE = ".worldflux"
+
+
+@dataclass(frozen=True)
+class Connection:
+    """A server that has been greeted.
+
+    Attributes:
+        gate: knows the secrets of this process, the key among them.
+    """
+
+    client: Client
+    hello: Hello
+    gate: Gate
+    project: Project
+
+    def upload(
+        self, run_ids: Sequence[str], runs_dir: Path, options: Options, progress: Progress | None = None
+    ) -> Summary:
+        """Bring runs to the server; as `Upload.run`."""
+        from worldflux.sync.journal import Journal
+        from worldflux.sync.locks import RunLocks
+        from worldflux.sync.upload import Upload
+
+        cache = self.project.root / CACHE
+        journal = Journal(cache, self.client.origin, self.hello.workspace)
+        locks = RunLocks(cache, self.client.origin)
+        work = Upload(self.client, self.hello, runs_dir, journal, locks, self.gate, options, progress)
+        try:
+            return work.run(run_ids)
+        finally:
+            locks.close()
+
+
+def notice(text: str) -> None:
+    """Tell a person something while the command goes on."""
+    from worldflux.cli.render import safe_line
+
+    print(safe_line(text), file=sys.stderr, flush=True)
+
+
+def make_gate(project: Project, token: str = "") -> Gate:
+    """The secret gate of a sync; it knows the key, too."""
+    import os
+
+    from worldflux.manifest.secrets import Gate
+
+    extra = {"the API key": token} if token else None
+    return Gate.from_environment(os.environ, extra=extra, allow=project.allow_secrets)
+
+
+@contextmanager
+def connect(
+    project: Project,
+    server: str | None,
+    *,
+    retry_seconds: float,
+    connections: int = 8,
+    tell: Callable[[str], None] = notice,
+) -> Iterator[Connection]:
+    """Greet the server that a command is about, with the key for it.
+
+    Args:
+        server: what was typed; else what the environment, the project or the last sign-in name.
+        retry_seconds: time that may be spent on trouble.
+
+    Raises:
+        AccessError: no key, or one that is not accepted.
+        TemporaryError: the server does not answer.
+    """
+    from worldflux.cli import cloud_session
+    from worldflux.sync.client import Client
+    from worldflux.sync.http import Channel
+    from worldflux.sync.retries import Budget
+
+    credential = cloud_session.require(server)
+    channel = Channel(credential, Budget(retry_seconds), tell, connections)
+    try:
+        client = Client(channel)
+        yield Connection(client, client.hello(), make_gate(project, credential.token), project)
+    finally:
+        channel.close()

@@ -13,18 +13,21 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from worldflux.errors import WorldFluxError
-from worldflux.evidence import layout
+from worldflux.evidence import dsse, layout
 from worldflux.evidence.completeness import check_completeness, check_run_files
+from worldflux.evidence.keys import PublicKey, public_of
 from worldflux.evidence.meaning import check_meaning, check_numbers
 from worldflux.evidence.package import FolderPackage, Package, Refused, RunPackage
-from worldflux.evidence.reading import FAIL, NONE, PASS, UNKNOWN, Layer, Reading, read
+from worldflux.evidence.reading import FAIL, NONE, PASS, UNKNOWN, Layer, Reading, parse_large, read
 from worldflux.evidence.registration import Registration, check_ledger
 from worldflux.evidence.shape import check_manifest_shape, check_shape
 from worldflux.evidence.signature import Signer, check_signature
 from worldflux.evidence.trust import Trust
 from worldflux.evidence.zip_reader import ZipPackage
 
-__all__ = ["Report", "Trust", "verify_package", "verify_path", "verify_zip"]
+__all__ = [
+    "PublicKey", "Report", "Trust", "public_of", "verify_bundle", "verify_package", "verify_path", "verify_zip",
+]  # fmt: skip
 
 Progress = Callable[[str, int, int], None]
 
@@ -130,6 +133,33 @@ def verify_zip(source: BinaryIO, trust: Trust, where: str = "the archive") -> Re
         return verify_package(package, trust)
     finally:
         package.close()
+
+
+def verify_bundle(body: bytes, trust: Trust, manifest_sha256: str) -> Signer:
+    """Who signed a statement about a manifest, by the bundle alone.
+
+    A signature by a key that is not trusted can not be checked without that key, so the signer is then
+    only who the bundle says it is.
+
+    Raises:
+        Refused: it is no bundle, its statement is not about this manifest, or a trusted key's signature is
+            not of it.
+    """
+    where = "the bundle"
+    try:
+        bundle = dsse.decode(parse_large(body, where))
+        statement = dsse.statement_of(bundle, where)
+        digests = [each["digest"].get("sha256") for each in statement["subject"]]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise Refused(where, str(error)) from None
+    if manifest_sha256 not in digests:
+        raise Refused(where, "its statement is not about this run's manifest")
+    known = next((key for key in trust.signers if bundle.key_id and key.key_id == bundle.key_id), None)
+    if known is None:
+        return Signer(bundle.key_id, "", False)
+    if not known.verifies(bundle.signature, dsse.pae(bundle.payload)):
+        raise Refused(where, "the signature is not of its statement")
+    return Signer(known.key_id, known.name, True)
 
 
 def verify_package(package: Package, trust: Trust, progress: Progress | None = None) -> Report:

@@ -27,6 +27,7 @@ CALLS = [
     ["runs", "reap", "--dry-run"],
     ["status"],
     ["doctor"],
+    ["sync", "--dry-run"],
     ["auth", "logout"],
     ["auth", "logout", "--all"],
     ["runtime", "list"],

@@ -100,12 +100,13 @@ def _one(overrides: list[str]) -> int:
 
 def _report(request: Any) -> int:
     from worldflux.cli.live import Console
-    from worldflux.cli.run import answer
+    from worldflux.cli.run import and_sync, answer
     from worldflux.cli.session import carry_out
     from worldflux.config.project import load_project
 
-    record = carry_out(request, load_project(), Console(sys.stdout))
-    return render.show(answer(record), COMMAND, False)
+    project = load_project()
+    record = carry_out(request, project, Console(sys.stdout))
+    return render.show(and_sync(answer(record), record, request, project), COMMAND, False)
 
 
 def task(config: Any) -> Any:

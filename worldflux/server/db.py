@@ -127,6 +127,8 @@ class Database:
         """Let the planner learn the sizes of tables; cheap when nothing has changed much."""
         with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             connection.exec_driver_sql("PRAGMA optimize=0x10002" if self.is_sqlite else "ANALYZE")
+            # SQLite is in a transaction here all the same, begun by `begin` below.
+            connection.commit()
 
     def close(self) -> None:
         """Close all connections."""

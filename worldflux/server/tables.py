@@ -192,7 +192,11 @@ runs = _table(
     _of("projects", "project_id"),
 )
 Index("ix_runs_page", runs.c.workspace_id, runs.c.state, runs.c.created_at, runs.c.pk)
-Index("ix_runs_project_page", runs.c.project_id, runs.c.state, runs.c.created_at, runs.c.pk)
+Index(
+    "ix_runs_project_page",
+    runs.c.workspace_id, runs.c.project_id, runs.c.state, runs.c.created_at, runs.c.pk,
+)  # fmt: skip
+Index("ix_runs_status_page", runs.c.workspace_id, runs.c.state, runs.c.status, runs.c.created_at, runs.c.pk)
 Index(
     "ix_runs_alive",
     runs.c.heartbeat_at,
@@ -205,7 +209,7 @@ run_metrics = _table(
     _column("run_pk", Whole()),
     _workspace(),
     _string("name"),
-    _column("value", Real(), null=True),  # null when not finite
+    _column("value", Real(), null=True),  # null for NaN, which has no order; infinities are numbers
     _string("kind"),  # finite, nan, inf, -inf
     _string("measure", default="'value'"),  # value or success, as the manifest has it
     _column("low", Real(), null=True),
@@ -218,7 +222,10 @@ run_metrics = _table(
     _of("runs", "run_pk"),
     rowid=False,
 )
-Index("ix_run_metrics_value", run_metrics.c.workspace_id, run_metrics.c.name, run_metrics.c.value)
+Index(
+    "ix_run_metrics_value",
+    run_metrics.c.workspace_id, run_metrics.c.name, run_metrics.c.value, run_metrics.c.run_pk,
+)  # fmt: skip
 
 run_params = _table(
     "run_params",
@@ -231,7 +238,10 @@ run_params = _table(
     _of("runs", "run_pk"),
     rowid=False,
 )
-Index("ix_run_params_text", run_params.c.workspace_id, run_params.c.name, run_params.c.text)
+Index(
+    "ix_run_params_value",
+    run_params.c.workspace_id, run_params.c.name, run_params.c.number, run_params.c.text, run_params.c.run_pk,
+)  # fmt: skip
 
 run_tags = _table(
     "run_tags",
@@ -242,7 +252,7 @@ run_tags = _table(
     _of("runs", "run_pk"),
     rowid=False,
 )
-Index("ix_run_tags_tag", run_tags.c.workspace_id, run_tags.c.tag)
+Index("ix_run_tags_tag", run_tags.c.workspace_id, run_tags.c.tag, run_tags.c.run_pk)
 
 streams = _table(
     "streams",

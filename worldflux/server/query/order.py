@@ -40,6 +40,7 @@ class Phase:
 
     Attributes:
         value: what is compared; None when only the runs' age counts here, newest first.
+        key: the run's key, from the table whose index has this order.
         type: of that value, `str` or `float`.
         shared: rows that are joined by this phase, for a filter to use too.
     """
@@ -49,6 +50,7 @@ class Phase:
     joins: list[tuple[FromClause, ColumnElement[bool]]] = field(default_factory=list)
     where: list[ColumnElement[bool]] = field(default_factory=list)
     shared: dict[sql.Key, FromClause] = field(default_factory=dict)
+    key: ColumnElement[int] = runs.c.pk
 
 
 def parse(text: str, known: Known | None = None) -> Order:
@@ -112,6 +114,7 @@ def _own_rows(kind: Type, name: str, table: FromClause, workspace_id: int) -> li
         phase.joins.append((table, row))
         phase.where.extend(of)
         phase.shared[kind, name] = table
+        phase.key = table.c.run_pk
     return found
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Select, select
+from sqlalchemy import BindParameter, ColumnElement, Connection, FromClause, Select, bindparam, select
 
 from worldflux.server.query.faults import OrderError
 from worldflux.server.query.fields import MAX_NAME
@@ -21,11 +21,39 @@ _FACTS = (
     "notes", "starred", "created_at", "started_at", "finished_at", "received_at", "heartbeat_at",
     "duration_seconds", "cost_usd", "who", "evidence",
 )  # fmt: skip
-_QUERY = select(
-    runs.c.pk, runs.c.client_run_id, runs.c.state, runs.c.git_commit, runs.c.git_branch, runs.c.git_dirty,
-    runs.c.error_code, runs.c.error_message, projects.c.slug, projects.c.baseline_run,
-    *(runs.c[name] for name in _FACTS),
-).join(projects, projects.c.pk == runs.c.project_id)  # fmt: skip
+_OTHERS = (
+    runs.c.pk, runs.c.client_run_id, projects.c.slug, projects.c.baseline_run, runs.c.state, runs.c.git_commit,
+    runs.c.git_branch, runs.c.git_dirty, runs.c.error_code, runs.c.error_message,
+)  # fmt: skip
+# Built once: putting a query together takes longer than SQLite needs to answer it.
+_KEYS: BindParameter[Any] = bindparam("keys", expanding=True)
+_NAMES: BindParameter[Any] = bindparam("names", expanding=True)
+_WORKSPACE: BindParameter[Any] = bindparam("workspace")
+
+
+def _of_runs(table: FromClause, key: ColumnElement[int], *columns: Any) -> Select[Any]:
+    """Rows of some runs of a workspace.
+
+    The sum keeps a database from starting at the workspace, which has many more of them.
+    """
+    return select(*columns).where(key.in_(_KEYS), table.c.workspace_id + 0 == _WORKSPACE)
+
+
+_RUNS = _of_runs(runs, runs.c.pk, *_OTHERS, *(runs.c[name] for name in _FACTS)).join(
+    projects, projects.c.pk == runs.c.project_id
+)
+_TAGS = _of_runs(run_tags, run_tags.c.run_pk, run_tags.c.run_pk, run_tags.c.tag)
+_METRICS = _of_runs(
+    run_metrics, run_metrics.c.run_pk,
+    *(
+        run_metrics.c[name]
+        for name in ("run_pk", "name", "value", "kind", "measure", "low", "high", "k", "n", "unit", "step")
+    ),
+)  # fmt: skip
+_PARAMS = _of_runs(
+    run_params, run_params.c.run_pk, *(run_params.c[name] for name in ("run_pk", "name", "text", "number"))
+).where(run_params.c.name.in_(_NAMES))
+_SOME_METRICS = _METRICS.where(run_metrics.c.name.in_(_NAMES))
 _NOT_FINITE = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
 
 
@@ -85,64 +113,46 @@ def split(names: str) -> list[str]:
 
 
 def rows(connection: Connection, place: Place, keys: Sequence[int], columns: Columns) -> list[dict[str, Any]]:
-    """The rows of some runs, in the order of their keys; those that can not be seen are left out."""
+    """The rows of some runs that were found in this place, in the order of their keys."""
     if not keys:
         return []
-    facts = {row.pk: row for row in connection.execute(_QUERY.where(runs.c.pk.in_(keys), *place.limits()))}
-    metrics, params = _metrics(connection, place, keys, columns), _params(connection, place, keys, columns)
-    tags: dict[int, list[str]] = {}
-    query = select(run_tags.c.run_pk, run_tags.c.tag).where(
-        run_tags.c.run_pk.in_(keys), run_tags.c.workspace_id == place.workspace_id
-    )
-    for key, tag in connection.execute(query):
-        tags.setdefault(key, []).append(tag)
+    own = {"keys": keys, "workspace": place.workspace_id}
+    found = {row[0]: row for row in connection.execute(_RUNS, own).all()}
+    metrics: dict[int, dict[str, Any]] = {key: {} for key in keys}
+    params: dict[int, dict[str, Any]] = {key: {} for key in keys}
+    tags: dict[int, list[str]] = {key: [] for key in keys}
+    for key, tag in connection.execute(_TAGS, own).all():
+        tags[key].append(tag)
+    if columns.metrics is None or columns.metrics:
+        query, names = (
+            (_METRICS, {}) if columns.metrics is None else (_SOME_METRICS, {"names": columns.metrics})
+        )
+        for key, name, *parts in connection.execute(query, {**own, **names}).all():
+            if len(metrics[key]) < MAX_COLUMNS:
+                metrics[key][name] = metric(*parts)
+    if columns.params:
+        for key, name, text, number in connection.execute(_PARAMS, {**own, "names": columns.params}).all():
+            params[key][name] = param(text, number)
     return [
-        _row(facts[key], sorted(tags.get(key, ())), metrics.get(key, {}), params.get(key, {}), place.shared)
+        _row(found[key], sorted(tags[key]), metrics[key], params[key], place.shared)
         for key in keys
-        if key in facts
+        if key in found
     ]
 
 
 def _row(
-    fact: Any, tags: list[str], metrics: dict[str, Any], params: dict[str, Any], shared: bool
+    found: Sequence[Any], tags: list[str], metrics: dict[str, Any], params: dict[str, Any], shared: bool
 ) -> dict[str, Any]:
-    found: Mapping[str, Any] = fact._mapping
-    row = {"id": fact.client_run_id, "project": fact.slug}
-    row |= {name: found[name] for name in _FACTS}
+    _, id_, project, baseline, state, commit, branch, dirty, code, message = found[: len(_OTHERS)]
+    row = {"id": id_, "project": project, **dict(zip(_FACTS, found[len(_OTHERS) :], strict=True))}
     if shared:
         row["who"] = None
-    row["lost"], row["starred"] = bool(fact.lost), bool(fact.starred)
-    row["outcome"] = "lost" if fact.lost else fact.error_code or fact.status
-    row["tags"] = tags
-    row["baseline"] = fact.baseline_run == fact.client_run_id
-    row["archived"] = fact.state == "archived"
-    row["git"] = {
-        "commit": fact.git_commit,
-        "dirty": None if fact.git_dirty is None else bool(fact.git_dirty),
-        "branch": fact.git_branch,
-    }
-    row["error"] = (
-        None if fact.error_code is None else {"code": fact.error_code, "message": fact.error_message or ""}
-    )
+    row["outcome"] = "lost" if row["lost"] else code or row["status"]
+    row["tags"], row["baseline"], row["archived"] = tags, baseline == id_, state == "archived"
+    row["git"] = {"commit": commit, "dirty": dirty, "branch": branch}
+    row["error"] = None if code is None else {"code": code, "message": message or ""}
     row["metrics"], row["params"] = metrics, params
     return row
-
-
-def _metrics(
-    connection: Connection, place: Place, keys: Sequence[int], columns: Columns
-) -> dict[int, dict[str, Any]]:
-    if columns.metrics == ():
-        return {}
-    m = run_metrics.c
-    query = select(
-        m.run_pk, m.name, m.value, m.kind, m.measure, m.low, m.high, m.k, m.n, m.unit, m.step
-    ).where(m.run_pk.in_(keys), m.workspace_id == place.workspace_id)  # fmt: skip
-    found: dict[int, dict[str, Any]] = {}
-    for key, name, *parts in connection.execute(_chosen(query, m.name, columns.metrics)):
-        own = found.setdefault(key, {})
-        if len(own) < MAX_COLUMNS:
-            own[name] = metric(*parts)
-    return found
 
 
 def metric(
@@ -150,27 +160,18 @@ def metric(
     n: int | None, unit: str | None, step: int | None,
 ) -> dict[str, Any]:  # fmt: skip
     """A metric as it stands in a row: what it lacks is left out, a value that is not finite is its name."""
-    shown: dict[str, Any] = {"value": _NOT_FINITE.get(kind, value)}
+    shown: dict[str, Any] = {"value": value if kind == "finite" else _NOT_FINITE[kind]}
     if measure != "value":
         shown["kind"] = measure
-    rest = (("low", low), ("high", high), ("k", k), ("n", n), ("unit", unit), ("step", step))
-    shown.update((name, part) for name, part in rest if part is not None)
+        shown.update({"low": low, "high": high, "k": k, "n": n})
+    elif low is not None or n is not None:
+        rest = (("low", low), ("high", high), ("k", k), ("n", n))
+        shown.update((name, part) for name, part in rest if part is not None)
+    if unit is not None:
+        shown["unit"] = unit
+    if step is not None:
+        shown["step"] = step
     return shown
-
-
-def _params(
-    connection: Connection, place: Place, keys: Sequence[int], columns: Columns
-) -> dict[int, dict[str, Any]]:
-    if not columns.params:
-        return {}
-    p = run_params.c
-    query = select(p.run_pk, p.name, p.text, p.number).where(
-        p.run_pk.in_(keys), p.workspace_id == place.workspace_id
-    )
-    found: dict[int, dict[str, Any]] = {}
-    for key, name, text, number in connection.execute(_chosen(query, p.name, columns.params)):
-        found.setdefault(key, {})[name] = param(text, number)
-    return found
 
 
 def param(text: str, number: float | None) -> Any:
@@ -178,7 +179,3 @@ def param(text: str, number: float | None) -> Any:
     if number is None:
         return {"true": True, "false": False, "null": None}.get(text, text)
     return int(number) if number.is_integer() and abs(number) < 2**53 else number
-
-
-def _chosen(query: Select[Any], name: Any, names: Collection[str] | None) -> Select[Any]:
-    return query if names is None else query.where(name.in_(names))

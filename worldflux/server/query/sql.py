@@ -168,11 +168,23 @@ def _param(table: FromClause, test: Comparison) -> ColumnElement[bool]:
         # `params.version = 1.10` is meant for a text 1.10 too.
         typed = [operand.text for operand in test.operands if operand.number is not None]
         plain = and_(table.c.number.is_(None), table.c.text.in_(typed)) if typed else false()
-        return or_(_among(table.c.number, numbers), plain, table.c.text.in_(texts) if texts else false())
+        return or_(_among(table.c.number, numbers), plain, _among_texts(table, texts))
     if test.operand.number is not None:
         found = _compared(table.c.number, test.sign, test.operand.number)
         return and_(table.c.number.is_not(None), found)
     return _compared(table.c.text, test.sign, test.operand.text)
+
+
+def _among_texts(table: FromClause, texts: list[str]) -> ColumnElement[bool]:
+    if not texts:
+        return false()
+    found = table.c.text.in_(texts)
+    # The index goes by numbers first; a text that is no number is that of none.
+    return and_(table.c.number.is_(None), found) if all(map(_is_word, texts)) else found
+
+
+def _is_word(text: str) -> bool:
+    return literals.number(text) is None
 
 
 def _among(value: ColumnElement[float], numbers: Sequence[float]) -> ColumnElement[bool]:

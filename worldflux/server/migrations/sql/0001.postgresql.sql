@@ -187,7 +187,9 @@ CREATE INDEX ix_runs_alive ON runs (heartbeat_at) WHERE claimed_status = 'runnin
 
 CREATE INDEX ix_runs_page ON runs (workspace_id, state, created_at, pk);
 
-CREATE INDEX ix_runs_project_page ON runs (project_id, state, created_at, pk);
+CREATE INDEX ix_runs_project_page ON runs (workspace_id, project_id, state, created_at, pk);
+
+CREATE INDEX ix_runs_status_page ON runs (workspace_id, state, status, created_at, pk);
 
 CREATE TABLE sessions (
     hash TEXT COLLATE "C" NOT NULL,
@@ -255,7 +257,7 @@ CREATE TABLE run_metrics (
     CONSTRAINT fk_run_metrics_workspace_id FOREIGN KEY(workspace_id) REFERENCES workspaces (pk) ON DELETE CASCADE
 );
 
-CREATE INDEX ix_run_metrics_value ON run_metrics (workspace_id, name, value);
+CREATE INDEX ix_run_metrics_value ON run_metrics (workspace_id, name, value, run_pk);
 
 CREATE TABLE run_params (
     run_pk BIGINT NOT NULL,
@@ -268,7 +270,7 @@ CREATE TABLE run_params (
     CONSTRAINT fk_run_params_workspace_id FOREIGN KEY(workspace_id) REFERENCES workspaces (pk) ON DELETE CASCADE
 );
 
-CREATE INDEX ix_run_params_text ON run_params (workspace_id, name, text);
+CREATE INDEX ix_run_params_value ON run_params (workspace_id, name, number, text, run_pk);
 
 CREATE TABLE run_tags (
     run_pk BIGINT NOT NULL,
@@ -279,7 +281,7 @@ CREATE TABLE run_tags (
     CONSTRAINT fk_run_tags_workspace_id FOREIGN KEY(workspace_id) REFERENCES workspaces (pk) ON DELETE CASCADE
 );
 
-CREATE INDEX ix_run_tags_tag ON run_tags (workspace_id, tag);
+CREATE INDEX ix_run_tags_tag ON run_tags (workspace_id, tag, run_pk);
 
 CREATE TABLE shares (
     pk BIGSERIAL NOT NULL,

@@ -204,7 +204,9 @@ CREATE INDEX ix_runs_alive ON runs (heartbeat_at) WHERE claimed_status = 'runnin
 
 CREATE INDEX ix_runs_page ON runs (workspace_id, state, created_at, pk);
 
-CREATE INDEX ix_runs_project_page ON runs (project_id, state, created_at, pk);
+CREATE INDEX ix_runs_project_page ON runs (workspace_id, project_id, state, created_at, pk);
+
+CREATE INDEX ix_runs_status_page ON runs (workspace_id, state, status, created_at, pk);
 
 CREATE TABLE sessions (
     hash TEXT NOT NULL,
@@ -279,7 +281,7 @@ CREATE TABLE run_metrics (
  WITHOUT ROWID,
  STRICT;
 
-CREATE INDEX ix_run_metrics_value ON run_metrics (workspace_id, name, value);
+CREATE INDEX ix_run_metrics_value ON run_metrics (workspace_id, name, value, run_pk);
 
 CREATE TABLE run_params (
     run_pk INTEGER NOT NULL,
@@ -294,7 +296,7 @@ CREATE TABLE run_params (
  WITHOUT ROWID,
  STRICT;
 
-CREATE INDEX ix_run_params_text ON run_params (workspace_id, name, text);
+CREATE INDEX ix_run_params_value ON run_params (workspace_id, name, number, text, run_pk);
 
 CREATE TABLE run_tags (
     run_pk INTEGER NOT NULL,
@@ -307,7 +309,7 @@ CREATE TABLE run_tags (
  WITHOUT ROWID,
  STRICT;
 
-CREATE INDEX ix_run_tags_tag ON run_tags (workspace_id, tag);
+CREATE INDEX ix_run_tags_tag ON run_tags (workspace_id, tag, run_pk);
 
 CREATE TABLE shares (
     pk INTEGER NOT NULL,

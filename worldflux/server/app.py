@@ -10,19 +10,25 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from worldflux import __version__
-from worldflux.server import db, problems
+from worldflux.server import blobs, db, problems
 from worldflux.server.core import Core
 from worldflux.server.settings import VARIABLE, Settings
+from worldflux.server.uploads import Uploads
 
 #: Modules with a `router: APIRouter`, in the order in which their routes are tried.
 ROUTERS = [
     "worldflux.server.api.health",
+    "worldflux.server.api.sync",
+    "worldflux.server.api.runs",
+    "worldflux.server.api.ledger",
+    "worldflux.server.api.signatures",
 ]
 
 
 def create_app(settings: Settings) -> FastAPI:
     """The server's application; the database has its tables already (`migrations.upgrade`)."""
-    core = Core(settings, db.connect(settings.folder, settings.database))
+    database, store = db.connect(settings.folder, settings.database), blobs.open_store(settings)
+    core = Core(settings, database, store, Uploads(settings.folder / "uploads", store, database))
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

@@ -7,8 +7,10 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from worldflux.server.blobs import BlobStore
 from worldflux.server.db import Database
 from worldflux.server.settings import Settings
+from worldflux.server.uploads import Uploads
 
 
 @dataclass
@@ -17,6 +19,8 @@ class Core:
 
     settings: Settings
     db: Database
+    blobs: BlobStore
+    uploads: Uploads
 
 
 def core_of(request: Request) -> Core:

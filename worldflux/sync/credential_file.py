@@ -54,9 +54,12 @@ def read() -> dict[str, str]:
         if error.errno == errno.ELOOP:
             raise _unsafe(where, "is a link", f"remove it: rm {where}") from None
         raise _unsafe(where, f"can not be read: {error.strerror}", f"ls -l {where}") from None
-    with open(descriptor, "rb") as file:
+    try:
         _check_owner(where, os.fstat(descriptor))
-        data = file.read(_MOST_BYTES + 1)
+        with open(descriptor, "rb", closefd=False) as file:
+            data = file.read(_MOST_BYTES + 1)
+    finally:
+        os.close(descriptor)
     return _parse(where, data)
 
 
@@ -136,10 +139,24 @@ def remove(origin: str) -> bool:
     return True
 
 
+def make_home() -> None:
+    """The folder of `home`, 0700 when it is new.
+
+    Raises:
+        WorldFluxError: it can not be made; code `storage`.
+    """
+    from worldflux.manifest.storage import storage_error
+
+    try:
+        home().mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise storage_error(home(), error) from None
+
+
 def _make_folder() -> None:
     """The folder, 0700; one that others can write is refused, they could put a file of theirs there."""
     folder = home()
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_home()
     status = folder.stat()
     if status.st_uid != os.geteuid():
         raise _unsafe(
@@ -161,6 +178,8 @@ def _write(keys: Mapping[str, str]) -> None:
     try:
         descriptor, name = tempfile.mkstemp(prefix=_TEMPORARY, dir=home())
         try:
+            if stat.S_IMODE(os.fstat(descriptor).st_mode) != 0o600:
+                os.fchmod(descriptor, 0o600)  # a umask that takes even the owner's bits
             with open(descriptor, "w", encoding="utf-8") as file:
                 file.write("".join(lines))
                 file.flush()
@@ -189,11 +208,17 @@ def exclusive() -> Iterator[None]:
 
     Raises:
         TemporaryError: another process does not end.
+        WorldFluxError: the lock can not be made; code `storage`.
     """
     import fcntl
 
+    from worldflux.manifest.storage import storage_error
+
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-    descriptor = os.open(home() / _LOCK, flags, 0o600)
+    try:
+        descriptor = os.open(home() / _LOCK, flags, 0o600)
+    except OSError as error:
+        raise storage_error(home() / _LOCK, error) from None
     deadline = time.monotonic() + _LOCK_SECONDS
     try:
         while True:
@@ -206,6 +231,10 @@ def exclusive() -> Iterator[None]:
                         f"{home() / _LOCK}: another `worldflux auth` does not end", "end it and try again"
                     ) from None
                 time.sleep(0.05)
+            except OSError as error:
+                if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
+                    raise storage_error(home() / _LOCK, error) from None
+                break  # a file system without locks: two logins in the same moment are the smaller risk
         for left in home().glob(f"{_TEMPORARY}*"):
             left.unlink(missing_ok=True)
         yield

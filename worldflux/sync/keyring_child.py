@@ -55,24 +55,33 @@ def _members(backend: Any) -> Iterator[Any]:
         yield backend
 
 
+def _candidates() -> list[Any]:
+    """What the person chose for the keyring library; without a choice all that could work here, best first."""
+    from keyring import core
+    from keyring.backend import by_priority, get_all_keyring
+
+    try:
+        chosen = core.load_env() or core.load_config()
+    except Exception as error:
+        named = os.environ.get("PYTHON_KEYRING_BACKEND")
+        where = f"PYTHON_KEYRING_BACKEND={named}" if named else "what keyringrc.cfg names"
+        raise NoKeyring(f"{where} can not be used ({type(error).__name__}: {error})") from None
+    if chosen is not None:
+        return list(_members(chosen))
+    return [each for each in sorted(get_all_keyring(), key=by_priority, reverse=True) if each.priority > 0]
+
+
 def resolve() -> Any:
     """The first allowed backend among those that the keyring library would use.
 
     Raises:
         NoKeyring: there is none.
     """
-    import keyring
-
-    try:
-        found = list(_members(keyring.get_keyring()))
-    except Exception as error:
-        named = os.environ.get("PYTHON_KEYRING_BACKEND")
-        where = f"PYTHON_KEYRING_BACKEND={named}" if named else "the settings of the keyring library"
-        raise NoKeyring(f"{where} can not be used ({type(error).__name__}: {error})") from None
+    found = _candidates()
     for backend in found:
         if _full_name(backend) in ALLOWED:
             return backend
-    names = [_full_name(backend) for backend in found if _full_name(backend) != _FAIL]
+    names = [_full_name(backend) for backend in found if _full_name(backend) not in (_FAIL, _CHAINER)]
     if names:
         raise NoKeyring(f"{', '.join(names)} does not keep a key safe and is not used")
     raise NoKeyring("no keyring service answers in this session")

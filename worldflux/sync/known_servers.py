@@ -69,7 +69,7 @@ def remember(origin: str, server: KnownServer) -> None:
     Raises:
         WorldFluxError: the disk refused.
     """
-    credential_file.home().mkdir(mode=0o700, parents=True, exist_ok=True)
+    credential_file.make_home()
     with credential_file.exclusive():
         _save({**load(), origin: server})
 

@@ -24,6 +24,8 @@ from worldflux.sync.wire import Held
 FOLDER = "sync"
 _VERSION = 1
 _MOST_BYTES = 1 << 30
+#: Neither a link nor a pipe that somebody put there takes what is written, or keeps it waiting.
+_APPENDING = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
 @dataclass(frozen=True)
@@ -109,9 +111,7 @@ class Journal:
         self._pending.clear()
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(
-                self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666
-            )
+            descriptor = os.open(self.path, _APPENDING, 0o666)
             with open(descriptor, "ab", buffering=0) as file:
                 if file.tell() == 0:
                     text = self._head() + text

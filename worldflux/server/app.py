@@ -22,6 +22,10 @@ ROUTERS = [
     "worldflux.server.api.runs",
     "worldflux.server.api.ledger",
     "worldflux.server.api.signatures",
+    "worldflux.server.api.session",
+    "worldflux.server.api.users",
+    "worldflux.server.dashboard.assets",
+    "worldflux.server.dashboard.pages",
 ]
 
 

@@ -1,0 +1,66 @@
+// Runs by a key: how many, how they ended, and each metric's mean with its interval.
+import { get } from "../api.js";
+import { h } from "../dom.js";
+import { count, interval, metric, setting, shown } from "../format.js";
+import { empty, intervalBar } from "../state.js";
+import { fieldName } from "./filterbox.js";
+
+const ORDER = ["succeeded", "running", "queued", "cancelled", "interrupted", "refused", "timeout", "failed"];
+
+/** Keys that runs can be grouped by. */
+export function groupKeys(known) {
+  const fixed = ["recipe", "project", "status", "adapter", "runtime", "task", "seed", "who", "commit", "branch", "sweep_id"];
+  return [...fixed, ...known.params.filter((each) => each.distinct > 1).map((each) => `params.${each.name}`),
+    ...known.params.filter((each) => each.distinct <= 1).map((each) => `params.${each.name}`)];
+}
+
+function literal(value) {
+  return typeof value === "number" || typeof value === "boolean" ? String(value) : JSON.stringify(String(value));
+}
+
+/** The filter that leaves one group's runs. */
+export function groupFilter(by, key, filter) {
+  const field = by.startsWith("params.") ? fieldName("params", by.slice(7)) : by;
+  const own = key === null ? `not ${field}` : `${field} = ${literal(key)}`;
+  return filter ? `(${filter}) and ${own}` : own;
+}
+
+function statuses(found) {
+  const total = Object.values(found).reduce((sum, each) => sum + each, 0) || 1;
+  const names = [...ORDER.filter((name) => found[name]), ...Object.keys(found).filter((name) => !ORDER.includes(name) && found[name])];
+  const words = names.map((name) => `${found[name]} ${name}`).join(", ");
+  const bars = names.map((name) => {
+    const bar = h(`i.${ORDER.includes(name) ? name : "other"}`);
+    bar.style.width = `${(100 * found[name]) / total}%`;
+    return bar;
+  });
+  return h("span.statuses", { role: "img", "aria-label": words, title: words }, bars);
+}
+
+function cell(found, scale) {
+  if (!found || found.n === 0) return h("td.num.muted", "–");
+  const range = interval(found);
+  return h("td.num", { title: `${found.n} runs` }, h("span.row.tight.fixed", { style: { "justify-content": "flex-end" } },
+    intervalBar(found.low, found.mean, found.high, scale[0], scale[1]), h("span", metric(found)), range ? h("span.interval", range) : null));
+}
+
+function scaleOf(groups, name) {
+  const values = groups.flatMap((group) => { const m = group.metrics[name]; return m ? [m.low, m.high, m.mean] : []; }).filter((v) => typeof v === "number");
+  return [Math.min(...values), Math.max(...values)];
+}
+
+/** The table of groups; `open(filter)` shows the runs of one. */
+export async function groupTable(view, metrics, open, signal) {
+  const query = { project: view.project, by: view.group, metric: metrics.join(","), filter: view.filter, state: view.state };
+  const { groups } = await get("/api/runs/groups", query, signal);
+  if (!groups.length) return empty("group", "No runs to group", h("p", "No run fits the filter."));
+  const shownMetrics = metrics.filter((name) => groups.some((group) => group.metrics[name]));
+  const scales = Object.fromEntries(shownMetrics.map((name) => [name, scaleOf(groups, name)]));
+  const head = h("tr", h("th", shown(view.group)), h("th.num", "Runs"), h("th", "Status"), shownMetrics.map((name) => h("th.num", h("bdi", shown(name)))));
+  const rows = groups.map((group) => {
+    const label = group.key === null ? "(not set)" : setting(group.key);
+    const go = h("button.button.ghost.small", { type: "button", onclick: () => open(groupFilter(view.group, group.key, view.filter)) }, h("bdi", label));
+    return h("tr", h("td", go), h("td.num", count(group.count)), h("td", statuses(group.by_status)), shownMetrics.map((name) => cell(group.metrics[name], scales[name])));
+  });
+  return h("table.plain.groups", { "aria-label": `Runs by ${shown(view.group)}` }, h("thead", head), h("tbody", rows));
+}

@@ -42,6 +42,10 @@ CALLS = [
     ["import", "policy"],
     ["schema", "recipe"],
     ["schema", "cli"],
+    ["evidence", "key", "list"],
+    ["evidence", "build", "--force"],
+    ["evidence", "build", "--zip", "--unsigned", "--force"],
+    ["evidence", "verify"],
 ]
 
 

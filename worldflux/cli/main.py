@@ -30,6 +30,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "auth": ("worldflux.cli.auth", "sign in to a server, and out"),
     "sync": ("worldflux.cli.sync", "bring runs to a server"),
     "import": ("worldflux.cli.imports", "bring a LeRobot policy or dataset into the catalog"),
+    "evidence": ("worldflux.cli.evidence", "packages of runs that others can verify, and the keys that sign them"),
     "recipe": ("worldflux.cli.recipe", "list and check recipes"),
     "server": ("worldflux.cli.server", "keep a server of your own"),
     "schema": ("worldflux.cli.schema", "print a JSON Schema"),
@@ -159,8 +160,8 @@ def unexpected(error: Exception) -> WorldFluxError:
 
 
 def _full_name(args: argparse.Namespace) -> str:
-    action = getattr(args, "action", None)
-    return f"{args.command} {action}" if action else str(args.command)
+    words = (args.command, getattr(args, "action", None), getattr(args, "verb", None))
+    return " ".join(word for word in words if word)
 
 
 def _version(as_json: bool) -> int:

@@ -68,6 +68,10 @@ class ZipPackage:
         entry = self._entries[path]
         return io.BufferedReader(_Member(self._file, self._start(entry), entry), layout.CHUNK)  # type: ignore[return-value,unused-ignore]
 
+    def crc(self, path: str) -> int:
+        """The CRC-32 that the directory states for a file."""
+        return self._entries[path].crc
+
     def close(self) -> None:
         self._file.close()
 
@@ -80,6 +84,8 @@ class ZipPackage:
         tops = {entry.name.partition("/")[0] for entry in entries}
         if len(tops) != 1 or any("/" not in entry.name for entry in entries):
             raise self._no("its files do not lie in one folder")
+        #: The folder that all files lie in.
+        self.top = tops.pop()
         found: dict[str, _Entry] = {}
         for entry in entries:
             path = entry.name.partition("/")[2]

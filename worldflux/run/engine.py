@@ -55,6 +55,7 @@ class Place:
         attempt: how many runs the job has had, with this one.
         why_stopped: asked about a run that did not succeed: None when nothing stopped it, empty
             when somebody did, the reason when a batch system will start the job again.
+        evidence: makes the evidence of a run that asks for it and has ended; returns a sentence for people.
     """
 
     project: str
@@ -72,6 +73,7 @@ class Place:
     parent_id: str | None = None
     attempt: int = 1
     why_stopped: Callable[[], str | None] | None = None
+    evidence: Callable[[RunRecord], str] | None = None
 
 
 @dataclass
@@ -125,6 +127,8 @@ def execute(
     observer.started(run_id, folder, request.spec.recipe, request.spec.runtime.name)
     stopping = cancellation or Cancellation()
     _Run(request, plugin, place, observer, record, forwarded, found, mark, stopping).carry_out()
+    if request.spec.evidence and place.evidence is not None:
+        observer.note(place.evidence(record))
     return record
 
 

@@ -79,7 +79,6 @@ class _Handler(BaseHTTPRequestHandler):
             me.done.wait(60)
         elif manner == "cut":
             self.close_connection = True
-            self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Le")
         elif manner.startswith("redirect"):
             self._answer(int(manner.removeprefix("redirect")), b"", Location=me.elsewhere)
         elif manner == "html":
@@ -96,7 +95,7 @@ class _Handler(BaseHTTPRequestHandler):
             else:
                 self._answer(401, b'{"title": "unknown key"}')
 
-    do_POST = do_PUT = do_PATCH = do_DELETE = do_GET
+    do_POST = do_PUT = do_PATCH = do_DELETE = do_CONNECT = do_GET
 
     def _answer(self, status: int, body: bytes, **headers: str) -> None:
         self.send_response(status)

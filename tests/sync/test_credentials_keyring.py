@@ -59,11 +59,14 @@ def bus(monkeypatch: pytest.MonkeyPatch) -> Iterator[Session]:
 
 
 def children() -> list[int]:
-    """Processes that still ask a keyring, zombies not counted."""
+    """Processes of this test's person that still ask a keyring, zombies not counted."""
     found = []
+    me = f"HOME={os.environ['HOME']}".encode()
     for entry in Path("/proc").iterdir():
         try:
-            if entry.name.isdigit() and b"keyring_child.py" in (entry / "cmdline").read_bytes():
+            if not entry.name.isdigit() or b"keyring_child.py" not in (entry / "cmdline").read_bytes():
+                continue
+            if me in (entry / "environ").read_bytes().split(b"\0"):
                 found.append(int(entry.name))
         except OSError:
             continue

@@ -64,9 +64,8 @@ class BearerSession(requests.Session):
         self.headers["User-Agent"] = f"worldflux/{__version__}"
         self._local = is_loopback(credential.origin)
 
-    def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
-        """Nothing is added when a request is repeated elsewhere; there, ~/.netrc would come in again."""
-        prepared_request.headers.pop("Authorization", None)
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """Nothing is prepared for another place: there ~/.netrc would come in again."""
 
     def merge_environment_settings(self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any) -> Any:
         settings = super().merge_environment_settings(url, proxies, stream, verify, cert)

@@ -111,7 +111,7 @@ def check_token(token: str, where: str) -> None:
     """
     from worldflux.manifest.secret_vendors import is_worldflux_key
 
-    if is_worldflux_key(token):
+    if token[4:].isalnum() and token.isascii() and is_worldflux_key(token):
         return
     hint = "copy it again, whole; `worldflux server key create` makes a new one"
     if token.startswith("wfs_"):

@@ -198,7 +198,7 @@ def _greeting(origin: str, document: Mapping[str, Any]) -> Greeting:
         greeting = Greeting(
             workspace=_word(document["workspace"]),
             key_name=_text(key["name"]),
-            scopes=tuple(_word(scope) for scope in key["scopes"]),
+            scopes=_words(key["scopes"]),
             expires_at=None if key["expires_at"] is None else _time(key["expires_at"]),
             server_time=_time(server["time"]),
             server_version=_text(server["version"]),
@@ -213,6 +213,12 @@ def _word(value: object) -> str:
     if not text or text != value:
         raise ValueError("not a word")
     return text
+
+
+def _words(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        raise ValueError("not a list")
+    return tuple(_word(each) for each in value)
 
 
 def _time(value: object) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import re
 from typing import Annotated, Any
+from urllib.parse import quote
 
 import orjson
 from fastapi import Path, Query, Request
@@ -41,6 +42,15 @@ def accepts_gzip(request: Request) -> bool:
     """Whether the client takes gzip; `gzip;q=0` says that it does not."""
     said = _GZIP.search(request.headers.get("accept-encoding", ""))
     return said is not None and (said[1] is None or float(said[1]) > 0)
+
+
+def attachment(name: str) -> str:
+    """A Content-Disposition that saves a file under this name, made harmless (RFC 6266)."""
+    last = re.split(r"[/\\]", name)[-1]
+    kept = "".join(char for char in last if char.isprintable() and not 0xD800 <= ord(char) <= 0xDFFF)
+    kept = kept.strip(". ")[:200] or "download"
+    plain = "".join(char if char.isascii() and char not in '"\\%;' else "_" for char in kept)
+    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(kept, safe='')}"
 
 
 def seen_run(connection: Connection, who: Principal, run_id: str) -> Any:

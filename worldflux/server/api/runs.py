@@ -7,7 +7,7 @@ import zlib
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Request
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 from starlette.responses import Response
 
 from worldflux.errors import WorldFluxError
@@ -18,6 +18,8 @@ from worldflux.server.core import Core, CoreDep
 from worldflux.server.problems import not_found
 from worldflux.server.query import order, parser
 from worldflux.server.query.budget import limited
+from worldflux.server.query.columns import known
+from worldflux.server.query.faults import QueryError
 from worldflux.server.query.page import MAX_LIMIT, Listing, page
 from worldflux.server.query.place import SHOWN, Place
 from worldflux.server.query.rows import MAX_COLUMNS, Columns, param, rows
@@ -34,19 +36,23 @@ State = Annotated[
 
 
 def listing(
-    who: Principal, place: Place, text: str, sort: str = "", state: str | None = None, live: bool = False
+    connection: Connection, place: Place, text: str, sort: str = "", state: str | None = None, live: bool = False
 ) -> Listing:
     """What the parameters of a request ask for.
 
     Raises:
-        QueryError: the filter or the order can not be read.
+        QueryError: the filter or the order can not be read; the hint knows the names that runs have.
     """
-    node = parser.parse(text)
+    try:
+        node, by = parser.parse(text), order.parse(sort)
+    except QueryError:
+        names = known(connection, place)
+        node, by = parser.parse(text, known=names), order.parse(sort, names)
     if state is None:
         states = SHOWN if mentions(node, "archived") else ("active",)
     else:
         states = (state,)
-    return Listing(place, node, order.parse(sort), states, live, text)
+    return Listing(place, node, by, states, live, text)
 
 
 @router.get("/api/runs", responses=described("A page of runs."))
@@ -70,7 +76,7 @@ def list_runs(
         found = place if project is None else place.narrowed(connection, project)
         if found is None:
             raise not_found("project")
-        one = page(connection, listing(who, found, filter, sort, state, live), limit, cursor or None)
+        one = page(connection, listing(connection, found, filter, sort, state, live), limit, cursor or None)
         listed = rows(connection, found, one.keys, chosen)
     return reply(
         request, {"runs": listed, "next": one.next, "total": one.total, "total_is_exact": one.is_exact}
@@ -85,7 +91,7 @@ def show_run(request: Request, core: CoreDep, who: Reader, id: RunId) -> Respons
         return reply(request, detail(connection, who, run))
 
 
-def detail(connection: Any, who: Principal, run: Any) -> dict[str, Any]:
+def detail(connection: Connection, who: Principal, run: Any) -> dict[str, Any]:
     """A run as `GET /api/runs/{id}` shows it."""
     (row,) = rows(connection, Place.of(who), [run.pk], Columns())
     params = select(run_params.c.name, run_params.c.text, run_params.c.number).where(

@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from worldflux.server.blobs import BlobStore
+from worldflux.server.buckets import Buckets
 from worldflux.server.db import Database
 from worldflux.server.settings import Settings
 from worldflux.server.uploads import Uploads
@@ -21,6 +22,7 @@ class Core:
     db: Database
     blobs: BlobStore
     uploads: Uploads
+    buckets: Buckets
 
 
 def core_of(request: Request) -> Core:

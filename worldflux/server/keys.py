@@ -125,3 +125,8 @@ def find(connection: Connection, text: str) -> Mapping[str, Any] | None:
 def touch(connection: Connection, pk: int) -> None:
     """Note that a key was used."""
     connection.execute(update(api_keys).where(api_keys.c.pk == pk).values(last_used_at=utc_now()))
+
+
+def is_public_id(text: str) -> bool:
+    """Whether a text has the form of `public_id`; what has not is in no table and need not be asked for."""
+    return text.isascii() and text.replace("_", "").isalnum() and len(text) <= 40

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from worldflux.errors import UsageError, WorldFluxError
+from worldflux.server import gauges
 from worldflux.server.settings import VARIABLE, Settings
 
 APP = "worldflux.server.app:from_environment"
@@ -119,6 +120,7 @@ def run(settings: Settings, listen: Listen, listener: socket.socket, ready: Call
         ready: called when the workers are about to start; connections made since `bind` wait for them.
     """
     os.environ[VARIABLE] = settings.to_json()
+    gauges.prepare(settings.folder)
     ready()
     if listen.workers == 1:
         return answer(settings, listen, listener)

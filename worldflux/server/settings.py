@@ -30,7 +30,7 @@ class Settings:
         patch_bytes: largest body of one PATCH.
         blob_bytes: largest blob.
         key_rate: requests per second of one key; `key_burst` at once.
-        address_rate: the same for one address without a valid key.
+        address_rate: refused credentials per second of one address; `address_burst` at once.
         read_idle_seconds: a request whose body stands still for longer is ended.
         gc_grace_seconds: an unreferenced blob this young is kept: its run may be on its way.
         trash_days: a deleted run is purged after this, unless its workspace says otherwise.
@@ -53,8 +53,8 @@ class Settings:
     inline_blob_bytes: int = 65536
     key_rate: float = 200.0
     key_burst: int = 1000
-    address_rate: float = 20.0
-    address_burst: int = 100
+    address_rate: float = 2.0
+    address_burst: int = 60
     read_idle_seconds: float = 30.0
     gc_grace_seconds: float = 86400.0
     trash_days: int = 30

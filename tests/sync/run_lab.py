@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -126,6 +127,7 @@ def end_run(folder: Path, status: str = "succeeded") -> None:
     log = (folder / "logs" / f"{folder.name}.log").read_bytes()
     path = folder / "metrics.jsonl"
     _record(manifest, folder, path.read_bytes() if path.exists() else b"", log, True, {}, {})
+    manifest._started = time.monotonic()  # type: ignore[attr-defined]
     manifest.finish(status, exit_code=0 if status == "succeeded" else 1)  # type: ignore[arg-type]
     io.write(folder / "manifest.json", manifest)
 

@@ -141,6 +141,7 @@ class Channel:
             raise Interrupted("stopped")
         left = self.budget.left
         if seconds >= left:
+            self.budget.exhaust()
             raise TemporaryError(
                 f"{self.origin} did not take what was sent: {why}",
                 "nothing is lost: run the same command again, it goes on from there",

@@ -41,6 +41,11 @@ class Budget:
             running = self._clock() - self._since if self._troubled else 0.0
             return max(0.0, self.seconds - self._spent - running)
 
+    def exhaust(self) -> None:
+        """Nothing is left: a request that fails from now on is not repeated."""
+        with self._lock:
+            self._spent = self.seconds
+
     @contextmanager
     def trouble(self) -> Iterator[None]:
         """Inside, time is spent; several threads inside at once spend it once."""

@@ -63,8 +63,7 @@ def _register_login(actions: argparse._SubParsersAction[argparse.ArgumentParser]
     parser = _action(actions, "login", "keep the key of a server, after asking it and the server")
     parser.add_argument(
         "--with-token",
-        nargs="?",
-        const=True,
+        action="store_true",
         help="read the key from standard input instead of asking for it",
     )
     parser.add_argument(

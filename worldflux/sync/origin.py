@@ -29,6 +29,12 @@ def check_origin(url: str) -> str:
         UsageError: not an address of a server, or one that a key must not be sent to: with a user name or
             password, with a path, or without https off this machine (127.0.0.0/8, ::1, localhost).
     """
+    if re.search(r"wf[xs]_\w{8}", url):
+        raise UsageError(
+            "a key stands where the server's address belongs",
+            "such as --server https://worldflux.example.org; the key is asked for, or read from standard input",
+            code="server",
+        )
     found = _URL.fullmatch(url.strip())
     if re.search(r"[\x00-\x20\x7f\\]", url.strip()):
         raise _refused(url, "holds a space, a backslash or a control character")
@@ -124,9 +130,5 @@ def _guess(url: str) -> str:
 
 
 def _refused(url: str, problem: str, hint: str = "such as https://worldflux.example.org") -> UsageError:
-    from worldflux.manifest.masking import mask_text
-
-    # A key that was put where the address belongs must not be shown again.
-    readable = mask_text(url.strip().rpartition("@")[2])
-    shown = "".join(c if c.isprintable() else "?" for c in readable)[:200]
+    shown = "".join(c if c.isprintable() else "?" for c in url.strip().rpartition("@")[2])[:200]
     return UsageError(f"the server's address {shown!r} {problem}", hint, code="server")

@@ -5,19 +5,22 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from worldflux.cli.answer import Answer
 
 if TYPE_CHECKING:
     from worldflux.server.db import Database
     from worldflux.server.keys import NewKey
+    from worldflux.server.serve import Listen
     from worldflux.server.settings import Settings
 
 DATA = "worldflux-server"
 
 
 def register(parser: argparse.ArgumentParser) -> None:
+    from worldflux.cli import server_data, server_keys
+
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     start = actions.add_parser(
         "start",
@@ -33,7 +36,19 @@ def register(parser: argparse.ArgumentParser) -> None:
     start.add_argument(
         "--insecure-listen", action="store_true", help="listen beyond this machine without TLS"
     )
+    start.add_argument("--public-url", metavar="URL", help="the address that clients use")
+    start.add_argument(
+        "--allow-host", action="append", metavar="NAME", help="a Host header to answer to; * is any"
+    )
+    start.add_argument(
+        "--trust-proxy", action="append", metavar="ADDRESS", help="a proxy whose X-Forwarded headers are true"
+    )
+    start.add_argument(
+        "--no-access-log", action="store_true", help="no line for each request on standard error"
+    )
     start.set_defaults(function=start_server)
+    server_keys.register(actions)
+    server_data.register(actions)
 
 
 def add_place(parser: argparse.ArgumentParser) -> None:
@@ -42,31 +57,32 @@ def add_place(parser: argparse.ArgumentParser) -> None:
         "--data", type=Path, default=Path(DATA), metavar="DIR", help=f"folder of the server's data ({DATA})"
     )
     parser.add_argument("--database", metavar="URL", help="PostgreSQL instead of SQLite in the data folder")
+    parser.add_argument("--blobs", metavar="URL", help="s3://bucket/prefix instead of the data folder")
+    parser.add_argument("--s3-endpoint", metavar="URL", help="S3-compatible service instead of AWS")
 
 
-def settings_of(args: argparse.Namespace) -> Settings:
-    """The server's settings; makes the data folder, for its owner alone."""
-    from worldflux.errors import WorldFluxError
-
-    try:
-        from worldflux.server.settings import Settings
-
-        args.data.mkdir(parents=True, exist_ok=True, mode=0o700)
-    except OSError as error:
-        raise WorldFluxError(
-            f"{args.data}: {error.strerror}", "choose another folder: --data DIR", code="storage"
-        ) from None
-    return Settings(
-        data_dir=str(args.data.resolve()),
-        database=args.database or os.environ.get("WORLDFLUX_SERVER_DATABASE"),
-    )
-
-
-def open_database(settings: Settings) -> Database:
-    """The server's database with its tables up to date.
+def settings_of(args: argparse.Namespace, **more: Any) -> Settings:
+    """The server's settings; makes the data folder, for its owner alone.
 
     Raises:
-        WorldFluxError: the extra is not installed, or the database is of a newer server.
+        WorldFluxError: the extra is not installed, or the folder or its `server.json` is not right.
+    """
+    from worldflux.server import place
+
+    given = {
+        "database": args.database or os.environ.get("WORLDFLUX_SERVER_DATABASE"),
+        "blobs": args.blobs,
+        "s3_endpoint": args.s3_endpoint,
+        **more,
+    }
+    return place.settings(args.data, given)
+
+
+def open_database(settings: Settings, *, upgrade: bool = True) -> Database:
+    """The server's database, with its tables up to date if asked for.
+
+    Raises:
+        WorldFluxError: the extra is not installed, the database can not be reached or is of a newer server.
     """
     from worldflux.errors import WorldFluxError
 
@@ -78,8 +94,21 @@ def open_database(settings: Settings) -> Database:
             "pip install 'worldflux[server]'",
             code="extra",
         ) from None
+    from sqlalchemy.exc import DBAPIError
+
     opened = db.connect(settings.folder, settings.database)
-    migrations.upgrade(opened)
+    try:
+        if upgrade:
+            migrations.upgrade(opened)
+        else:
+            with opened.read():
+                pass
+    except DBAPIError as error:
+        opened.close()
+        reason = str(error.orig).strip().splitlines()[-1][:300]
+        raise WorldFluxError(
+            f"the database can not be used: {reason}", "check --database, and that it runs", code="database"
+        ) from None
     return opened
 
 
@@ -90,7 +119,11 @@ def start_server(args: argparse.Namespace) -> Answer:
         args.host, args.port, args.tls_certificate, args.tls_key, args.insecure_listen, args.workers
     )
     serve.check(listen)
-    settings = settings_of(args)
+    settings = settings_of(
+        args, public_url=args.public_url, trusted_proxies=args.trust_proxy, allowed_hosts=_hosts(args, listen),
+        metrics_token=os.environ.pop("WORLDFLUX_SERVER_METRICS_TOKEN", None),
+        access_log=False if args.no_access_log else None,
+    )  # fmt: skip
     database = open_database(settings)
     from worldflux.server import first
 
@@ -112,6 +145,24 @@ def start_server(args: argparse.Namespace) -> Answer:
         render.show(Answer(data, _announcement(url, key, settings)), "server start", args.json)
 
     raise SystemExit(serve.run(settings, listen, listener, announce))
+
+
+def _hosts(args: argparse.Namespace, listen: Listen) -> list[str] | None:
+    """Names that the server answers to; None: those of `server.json`, or of this machine."""
+    from urllib.parse import urlsplit
+
+    from worldflux.server import serve
+
+    wanted = [name.lower() for name in args.allow_host or ()]
+    if args.public_url and (name := urlsplit(args.public_url).hostname):
+        wanted.append(f"[{name}]" if ":" in name else name)
+    if not serve.is_local(listen.host):
+        wanted.append(listen.host if listen.host.strip("[]") not in ("0.0.0.0", "::") else "")
+        if not any(wanted):
+            return ["*"]
+    if not wanted:
+        return None
+    return [*serve.LOCAL_NAMES, *filter(None, wanted)]
 
 
 def _announcement(url: str, key: NewKey | None, settings: Settings) -> str:

@@ -101,6 +101,17 @@ class Database:
         finally:
             self._writer.release()
 
+    @contextmanager
+    def sqlite_cursor(self) -> Iterator[Any]:
+        """A cursor of the driver outside of any transaction, for VACUUM and the like. SQLite only."""
+        with _translated(), self.engine.connect() as connection:
+            raw = connection.connection.dbapi_connection
+            assert raw is not None
+            cursor = raw.cursor()
+            cursor.execute("PRAGMA query_only=0")
+            yield cursor
+            cursor.close()
+
     def insert(self, table: Table) -> Insert:
         """An INSERT that knows `on_conflict_do_nothing` and `on_conflict_do_update`."""
         if self.is_sqlite:

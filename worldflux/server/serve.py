@@ -12,6 +12,9 @@ from worldflux.errors import UsageError, WorldFluxError
 from worldflux.server import gauges
 from worldflux.server.settings import VARIABLE, Settings
 
+#: Host headers of this machine.
+LOCAL_NAMES = ("127.0.0.1", "localhost", "[::1]")
+
 APP = "worldflux.server.app:from_environment"
 
 #: Connections that wait until a worker takes them.

@@ -277,16 +277,12 @@ def shrink(db: Database) -> None:
     """Give the database's empty pages back to the disk, when they are worth it."""
     if not db.is_sqlite:
         return
-    with db.engine.connect() as connection:
-        raw = connection.connection.dbapi_connection
-        assert raw is not None
-        cursor = raw.cursor()
+    with db.sqlite_cursor() as cursor:
         free, pages = (_number(cursor, name) for name in ("freelist_count", "page_count"))
         if free > 1000 and free * 5 > pages:
-            for statement in ("PRAGMA query_only=0", "VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"):
+            for statement in ("VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"):
                 cursor.execute(statement)
                 cursor.fetchall()
-        cursor.close()
 
 
 def _number(cursor: Any, pragma: str) -> int:

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import JSONResponse, Response
 
-from worldflux.server import audit, keys, sessions, users
+from worldflux.server import audit, bodies, keys, sessions, users
 from worldflux.server.auth import SESSION_COOKIE, Principal, require
 from worldflux.server.core import Core, CoreDep
 from worldflux.server.problems import Problem
@@ -21,7 +21,7 @@ Anyone = Annotated[Principal, Depends(require(None))]
 class SignIn(BaseModel):
     """A key, or a login with its password; `workspace` for who is a member of several."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
     key: str | None = Field(None, max_length=200)
     login: str | None = Field(None, max_length=200)
@@ -35,8 +35,8 @@ def show(who: Anyone) -> dict[str, Any]:
     return _session(who).shown()
 
 
-@router.post("/api/session", status_code=201)
-def sign_in(core: CoreDep, request: Request, body: SignIn) -> Response:
+@router.post("/api/session", status_code=201, openapi_extra=bodies.described(SignIn))
+def sign_in(core: CoreDep, request: Request, body: Annotated[SignIn, bodies.strict(SignIn)]) -> Response:
     """Begin a session; its cookie is set, and no script can read it."""
     sessions.check_origin(core, request)
     if body.key is not None and body.login is None and body.password is None:

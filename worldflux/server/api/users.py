@@ -9,7 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Connection, select
 from starlette.responses import Response
 
-from worldflux.server import audit, keys, sessions, users
+from worldflux.server import audit, bodies, keys, sessions, users
+from worldflux.server.api.keys import check_scopes
 from worldflux.server.auth import Principal, require
 from worldflux.server.core import Core, CoreDep
 from worldflux.server.problems import Problem, not_found
@@ -22,7 +23,7 @@ Admin = Annotated[Principal, Depends(require("keys:admin"))]
 
 
 class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
 
 class NewMember(_Body):
@@ -54,11 +55,13 @@ def list_members(core: CoreDep, who: Reader) -> dict[str, Any]:
         return {"users": users.members(connection, who.workspace_id)}
 
 
-@router.post("/api/users", status_code=201)
-def add_member(core: CoreDep, who: Admin, body: NewMember) -> dict[str, Any]:
+@router.post("/api/users", status_code=201, openapi_extra=bodies.described(NewMember))
+def add_member(
+    core: CoreDep, who: Admin, body: Annotated[NewMember, bodies.strict(NewMember)]
+) -> dict[str, Any]:
     """Let somebody in. Nobody can give more than they have themselves."""
     login = users.check_login(body.login)
-    _check_scopes(who, body.scopes)
+    check_scopes(who, body.scopes)
     hashed = None if body.password is None else users.hash_password(body.password)
     with core.db.write() as connection:
         known = connection.execute(select(users_table.c.pk).where(users_table.c.login == login)).scalar()
@@ -70,26 +73,28 @@ def add_member(core: CoreDep, who: Admin, body: NewMember) -> dict[str, Any]:
         return next(each for each in users.members(connection, who.workspace_id) if each["login"] == login)
 
 
-@router.patch("/api/users/{login}")
-def change_member(core: CoreDep, who: Admin, login: str, body: MemberChange) -> dict[str, Any]:
+@router.patch("/api/users/{login}", openapi_extra=bodies.described(MemberChange))
+def change_member(
+    core: CoreDep, who: Admin, login: str, body: Annotated[MemberChange, bodies.strict(MemberChange)]
+) -> dict[str, Any]:
     """Change what a member may do in this workspace."""
-    _check_scopes(who, body.scopes)
+    check_scopes(who, body.scopes)
     with core.db.write() as connection:
-        pk = users.member(connection, who.workspace_id, login)
+        pk = users.member(connection, who.workspace_id, bodies.path_text(login))
         if pk is None:
             raise not_found("member")
         now = next(each for each in users.members(connection, who.workspace_id) if each["login"] == login)
-        _check_scopes(who, now["scopes"])
+        check_scopes(who, now["scopes"])
         users.join(connection, pk, who.workspace_id, body.scopes)
         _note(core, connection, who, "user.change", login, scopes=body.scopes)
         return next(each for each in users.members(connection, who.workspace_id) if each["login"] == login)
 
 
-@router.delete("/api/users/{login}", status_code=204)
+@router.delete("/api/users/{login}", status_code=204, response_class=Response)
 def remove_member(core: CoreDep, who: Admin, login: str) -> Response:
     """Take a member out of this workspace; its sessions here end at once."""
     with core.db.write() as connection:
-        pk = users.member(connection, who.workspace_id, login)
+        pk = users.member(connection, who.workspace_id, bodies.path_text(login))
         if pk is None:
             raise not_found("member")
         users.leave(connection, pk, who.workspace_id)
@@ -97,9 +102,12 @@ def remove_member(core: CoreDep, who: Admin, login: str) -> Response:
     return Response(status_code=204)
 
 
-@router.post("/api/session/password", status_code=204)
+@router.post("/api/session/password", status_code=204, openapi_extra=bodies.described(Password))
 def change_password(
-    core: CoreDep, request: Request, who: Annotated[Principal, Depends(require(None))], body: Password
+    core: CoreDep,
+    request: Request,
+    who: Annotated[Principal, Depends(require(None))],
+    body: Annotated[Password, bodies.strict(Password)],
 ) -> Response:
     """Give the own login a new password; all other sessions of it end."""
     session = who.details.get("session")
@@ -121,14 +129,3 @@ def change_password(
 
 def _note(core: Core, connection: Connection, who: Principal, action: str, login: str, **detail: Any) -> None:
     audit.record(core.db, connection, who.workspace_id, who.id, action, login, **detail)
-
-
-def _check_scopes(who: Principal, scopes: list[str]) -> None:
-    unknown = keys.unknown_scopes(scopes)
-    if unknown:
-        raise Problem(
-            422, "scopes", f"there is no scope {unknown[0][:40]!r}", f"one of {' '.join(keys.SCOPES)}"
-        )
-    beyond = [scope for scope in scopes if not who.may(scope)]
-    if beyond:
-        raise Problem(403, "forbidden", f"this needs the scope {beyond[0]}", "ask somebody who has it")

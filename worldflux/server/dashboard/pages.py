@@ -101,7 +101,9 @@ def frame(page: str, facts: dict[str, Any], *, nav: bool = True, home: str = "/"
             home=home,
             icon=files.url("icon.svg"),
             theme=files.url("js/theme.js"),
-            styles=[files.url(f"css/{name}.css") for name in (*_COMMON, *styles)],
+            styles=[files.url(f"css/{name}.css") for name in (*_COMMON, *styles) if name != "plot"],
+            # The library writes its rules into the sheet of this id instead of a style element of its own.
+            plot_style=files.url("css/plot.css") if library else None,
             modules=files.modules(module),
             style_ids=library.style_ids if library else (),
             boot=inert(known),

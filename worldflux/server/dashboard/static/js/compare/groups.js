@@ -3,7 +3,7 @@ import { h } from "../dom.js";
 import { interval, metric, number, percent, setting, shown } from "../format.js";
 import { meanInterval, paired, wilson } from "../stats.js";
 import { intervalBar } from "../state.js";
-import { differing, metricsOf, value } from "./runs.js";
+import { ABOUT, differing, metricsOf, value } from "./runs.js";
 
 /** Runs by their value of a key, in the order they were given. */
 export function grouped(runs, key) {
@@ -97,7 +97,7 @@ export function groupsPart(runs, start, changed) {
 
 /** The key that most likely splits the runs as meant: two values, each with several seeds. */
 export function likelyKey(runs) {
-  const scored = differing(runs).filter((key) => key !== "seed").map((key) => {
+  const scored = differing(runs).filter((key) => !ABOUT.includes(key)).map((key) => {
     const groups = grouped(runs, key);
     return { key, groups: groups.length, least: Math.min(...groups.map((group) => group.runs.length)) };
   }).filter((each) => each.least > 1);

@@ -26,7 +26,7 @@ function axis(name, values, isMetric) {
 export class ParallelPart {
   constructor(runs) {
     this.runs = runs;
-    const params = differing(runs).slice(0, 5);
+    const params = differing(runs).filter((key) => key !== "commit").slice(0, 5);
     const metrics = metricsOf(runs).slice(0, MOST_AXES - params.length);
     this.axes = [...params.map((key) => this.make(key, false)), ...metrics.map((name) => this.make(name, true))];
     this.brushes = new Map();

@@ -1,10 +1,12 @@
 // The runs that are compared: loaded, named, coloured, and what differs between them.
 import { get } from "../api.js";
 import { colour } from "../chart.js";
-import { setting, short, shown } from "../format.js";
+import { setting, shown } from "../format.js";
 
 /** As many runs as a page compares. */
 export const MOST = 50;
+/** Where and from what a run came: no cause to group by. */
+export const ABOUT = ["commit", "seed", "runtime"];
 const FILED = /^(sweep|cost_guard|runs_dir|sync|name|tags|project|description|objective)(\.|$)/;
 
 /** Ids of the address. */
@@ -32,23 +34,25 @@ export async function load(ids) {
   return { runs, faults };
 }
 
-/** A word for each run that tells it from the others: what differs, else its id. */
+/** A word for each run that tells it from the others: its name, else what differs, else its id. */
 function label(runs) {
-  const keys = differing(runs).filter((key) => key !== "seed").slice(0, 2);
+  const names = new Set(runs.map((run) => run.name));
+  const alone = names.size === runs.length && !names.has("");
+  const keys = alone ? [] : differing(runs).filter((key) => !ABOUT.includes(key)).slice(0, 2);
   for (const run of runs) {
     const parts = keys.map((key) => `${key.split(".").pop()}=${setting(value(run, key))}`);
-    if (run.seed !== null && run.seed !== undefined) parts.push(`seed ${run.seed}`);
+    if (!alone && run.seed !== null && run.seed !== undefined) parts.push(`seed ${run.seed}`);
     run.label = shown([run.name || run.recipe, ...parts].filter(Boolean).join(" · "));
   }
   const taken = new Map();
   for (const run of runs) taken.set(run.label, (taken.get(run.label) || 0) + 1);
-  for (const run of runs) if (taken.get(run.label) > 1) run.label += ` · ${short(run.id, 13).slice(-4)}${run.id.slice(-4)}`;
+  for (const run of runs) if (taken.get(run.label) > 1) run.label += ` · …${run.id.slice(-6)}`;
 }
 
 /** A setting or fact of a run. */
 export function value(run, key) {
   if (key === "recipe" || key === "adapter" || key === "runtime" || key === "project" || key === "status") return run[key];
-  if (key === "commit") return run.git ? run.git.commit : null;
+  if (key === "commit") return run.git && run.git.commit ? run.git.commit.slice(0, 10) : null;
   if (key === "seed") return run.seed ?? (run.params || {}).seed;
   return (run.params || {})[key];
 }

@@ -74,7 +74,7 @@ function adapter(manifest) {
 function notes(run) {
   if (!boot.writable) return run.notes ? h("p", { style: { "white-space": "pre-wrap" } }, shown(run.notes)) : h("p.muted", "None.");
   const area = h("textarea", { rows: 4, value: run.notes || "", maxlength: 16384, "aria-label": "Notes", placeholder: "What was this run for? What did it show?" });
-  const save = h("button.button.small", { type: "button", hidden: true, onclick: async () => {
+  const save = h("button.button.small", { type: "button", hidden: true, style: { "justify-self": "start" }, onclick: async () => {
     try {
       await call("PATCH", `/api/runs/${run.id}`, { body: { notes: area.value } });
       run.notes = area.value;
@@ -83,7 +83,7 @@ function notes(run) {
     } catch (error) { complain(error); }
   } }, "Save notes");
   area.addEventListener("input", () => { save.hidden = area.value === run.notes; });
-  return h("div.stack", area, h("div", save));
+  return h("div.stack", area, save);
 }
 
 export function overviewTab({ run, manifest }) {

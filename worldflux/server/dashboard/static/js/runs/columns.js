@@ -7,17 +7,17 @@ const span = (text, kind) => h(kind ? `span.${kind}` : "span", { title: text || 
 const name = (text) => h("span", { title: shown(text || "") }, h("bdi", shown(text || "")));
 
 const FIXED = [
-  { id: "status", label: "Status", width: 128, sort: "status", cell: status, plain: (run) => run.status },
-  { id: "recipe", label: "Recipe", width: 160, sort: "recipe", cell: (run) => name(run.recipe), plain: (run) => run.recipe },
-  { id: "project", label: "Project", width: 130, sort: "project", cell: (run) => name(run.project), plain: (run) => run.project },
+  { id: "status", label: "Status", width: 118, sort: "status", cell: status, plain: (run) => run.status },
+  { id: "recipe", label: "Recipe", width: 140, sort: "recipe", cell: (run) => name(run.recipe), plain: (run) => run.recipe },
+  { id: "project", label: "Project", width: 104, sort: "project", cell: (run) => name(run.project), plain: (run) => run.project },
   { id: "task", label: "Task", width: 90, sort: "task", cell: (run) => name(run.task), plain: (run) => run.task },
-  { id: "adapter", label: "Adapter", width: 170, sort: "adapter", cell: (run) => [name(run.adapter)], plain: (run) => run.adapter },
-  { id: "runtime", label: "Runtime", width: 158, sort: "runtime", cell: (run) => [name(run.runtime), support(run.support)], plain: (run) => `${run.runtime} ${run.support}` },
-  { id: "duration", label: "Duration", width: 108, number: true, sort: "duration", cell: (run) => span(took(run)), plain: (run) => run.duration_seconds },
-  { id: "cost", label: "Cost", width: 90, number: true, sort: "cost", cell: (run) => span(money(run.cost_usd)), plain: (run) => run.cost_usd },
-  { id: "created", label: "Created", width: 136, sort: "created_at", cell: (run) => h("span", { title: moment(run.created_at) }, ago(run.created_at)), plain: (run) => run.created_at },
+  { id: "adapter", label: "Adapter", width: 150, sort: "adapter", cell: (run) => [name(run.adapter)], plain: (run) => run.adapter },
+  { id: "runtime", label: "Runtime", width: 150, sort: "runtime", cell: (run) => [name(run.runtime), support(run.support)], plain: (run) => `${run.runtime} ${run.support}` },
+  { id: "duration", label: "Duration", width: 104, number: true, sort: "duration", cell: (run) => span(took(run)), plain: (run) => run.duration_seconds },
+  { id: "cost", label: "Cost", width: 76, number: true, sort: "cost", cell: (run) => span(money(run.cost_usd)), plain: (run) => run.cost_usd },
+  { id: "created", label: "Created", width: 124, sort: "created_at", cell: (run) => h("span", { title: moment(run.created_at) }, ago(run.created_at)), plain: (run) => run.created_at },
   { id: "finished", label: "Finished", width: 136, sort: "finished_at", cell: (run) => h("span", { title: moment(run.finished_at) }, ago(run.finished_at)), plain: (run) => run.finished_at },
-  { id: "commit", label: "Commit", width: 112, sort: "commit", cell: commit, plain: (run) => (run.git ? `${run.git.commit} ${run.git.dirty}` : "") },
+  { id: "commit", label: "Commit", width: 126, sort: "commit", cell: commit, plain: (run) => (run.git ? `${run.git.commit} ${run.git.dirty}` : "") },
   { id: "branch", label: "Branch", width: 120, sort: "branch", cell: (run) => name(run.git && run.git.branch), plain: (run) => run.git && run.git.branch },
   { id: "who", label: "Who", width: 120, sort: "who", cell: (run) => name(run.who), plain: (run) => run.who },
   { id: "seed", label: "Seed", width: 76, number: true, sort: "seed", cell: (run) => name(run.seed === null ? "" : run.seed), plain: (run) => run.seed },
@@ -30,6 +30,7 @@ const FIXED = [
   { id: "received", label: "Received", width: 136, sort: "received_at", cell: (run) => h("span", { title: moment(run.received_at) }, ago(run.received_at)), plain: (run) => run.received_at },
 ];
 
+const OFTEN_EMPTY = ["adapter", "cost", "commit", "tags"];
 const STANDARD = ["status", "recipe", "project", "adapter", "runtime"];
 const STANDARD_END = ["duration", "cost", "created", "commit", "who", "tags"];
 
@@ -50,7 +51,7 @@ const firstLine = (text) => (text ? text.split("\n", 1)[0] : "");
 function metricColumn(id) {
   const key = id.slice("metrics.".length);
   return {
-    id, label: key, width: 150, number: true, sort: id, key,
+    id, label: key, width: 138, number: true, sort: id, key,
     cell: (run) => {
       const found = run.metrics && run.metrics[key];
       const range = interval(found);
@@ -80,6 +81,12 @@ export function standard(known, project) {
   const metrics = [...known.metrics].sort((a, b) => b.runs - a.runs).slice(0, 4).map((each) => `metrics.${each.name}`);
   const first = STANDARD.filter((id) => id !== "project" || !project);
   return [...first, ...metrics, ...STANDARD_END];
+}
+
+/** Of the standard columns those that say something about some of the runs. */
+export function telling(columns, runs) {
+  if (!runs.length) return columns;
+  return columns.filter((each) => !OFTEN_EMPTY.includes(each.id) || runs.some((run) => { const value = each.plain(run); return value !== null && value !== undefined && value !== ""; }));
 }
 
 /** Of these columns those in which the given runs are not all the same. */

@@ -70,7 +70,8 @@ export class FilterBox {
     this.error.hidden = !problem;
     this.error.replaceChildren();
     if (!problem) return;
-    const column = problem.body.column ?? problem.body.position;
+    const said = /column (\d+)/.exec(problem.message);
+    const column = problem.body.column ?? (said ? Number(said[1]) : null);
     const text = this.input.value;
     const parts = [h("strong", shown(problem.message)), problem.hint ? ` ${shown(problem.hint)}` : ""];
     if (typeof column === "number") {

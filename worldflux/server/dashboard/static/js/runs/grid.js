@@ -39,7 +39,7 @@ export class Grid {
   setColumns(columns, sort) {
     this.columns = columns;
     const narrow = innerWidth <= 640;
-    const widths = ["38px", narrow ? "172px" : "270px", ...columns.map((each) => `minmax(${each.width}px, ${each.number ? "auto" : "1fr"})`)];
+    const widths = ["38px", narrow ? "168px" : "250px", ...columns.map((each) => `${narrow && each.id === "status" ? 62 : each.width}px`), "minmax(0, 1fr)"];
     this.element.style.setProperty("--columns", widths.join(" "));
     this.head.replaceChildren(this.chooseAll(), this.headCell({ id: "name", label: "Name", sort: "name" }, sort, "pin.last"),
       ...columns.map((each) => this.headCell(each, sort, "")));

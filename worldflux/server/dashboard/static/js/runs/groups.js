@@ -3,8 +3,10 @@ import { get } from "../api.js";
 import { h } from "../dom.js";
 import { count, interval, metric, setting, shown } from "../format.js";
 import { empty, intervalBar } from "../state.js";
-import { fieldName } from "./filterbox.js";
 
+/** The server measures as many at once. */
+const MOST_METRICS = 20;
+const listed = (name) => name.replace(/[\\,]/g, (unit) => `\\${unit}`);
 const ORDER = ["succeeded", "running", "queued", "cancelled", "interrupted", "refused", "timeout", "failed"];
 
 /** Keys that runs can be grouped by. */
@@ -14,16 +16,8 @@ export function groupKeys(known) {
     ...known.params.filter((each) => each.distinct <= 1).map((each) => `params.${each.name}`)];
 }
 
-function literal(value) {
-  return typeof value === "number" || typeof value === "boolean" ? String(value) : JSON.stringify(String(value));
-}
-
 /** The filter that leaves one group's runs. */
-export function groupFilter(by, key, filter) {
-  const field = by.startsWith("params.") ? fieldName("params", by.slice(7)) : by;
-  const own = key === null ? `not ${field}` : `${field} = ${literal(key)}`;
-  return filter ? `(${filter}) and ${own}` : own;
-}
+const within = (group, filter) => (filter ? `(${filter}) and ${group.filter}` : group.filter);
 
 function statuses(found) {
   const total = Object.values(found).reduce((sum, each) => sum + each, 0) || 1;
@@ -51,7 +45,7 @@ function scaleOf(groups, name) {
 
 /** The table of groups; `open(filter)` shows the runs of one. */
 export async function groupTable(view, metrics, open, signal) {
-  const query = { project: view.project, by: view.group, metric: metrics.join(","), filter: view.filter, state: view.state };
+  const query = { project: view.project, by: view.group, metric: metrics.slice(0, MOST_METRICS).map(listed).join(","), filter: view.filter, state: view.state };
   const { groups } = await get("/api/runs/groups", query, signal);
   if (!groups.length) return empty("group", "No runs to group", h("p", "No run fits the filter."));
   const shownMetrics = metrics.filter((name) => groups.some((group) => group.metrics[name]));
@@ -59,7 +53,7 @@ export async function groupTable(view, metrics, open, signal) {
   const head = h("tr", h("th", shown(view.group)), h("th.num", "Runs"), h("th", "Status"), shownMetrics.map((name) => h("th.num", h("bdi", shown(name)))));
   const rows = groups.map((group) => {
     const label = group.key === null ? "(not set)" : setting(group.key);
-    const go = h("button.button.ghost.small", { type: "button", onclick: () => open(groupFilter(view.group, group.key, view.filter)) }, h("bdi", label));
+    const go = h("button.button.ghost.small", { type: "button", onclick: () => open(within(group, view.filter)) }, h("bdi", label));
     return h("tr", h("td", go), h("td.num", count(group.count)), h("td", statuses(group.by_status)), shownMetrics.map((name) => cell(group.metrics[name], scales[name])));
   });
   return h("table.plain.groups", { "aria-label": `Runs by ${shown(view.group)}` }, h("thead", head), h("tbody", rows));

@@ -7,7 +7,7 @@ import { poll } from "../poll.js";
 import { away, crumbs, start, title } from "../shell.js";
 import { complain } from "../toast.js";
 import { Choice, act, choiceBar } from "./choice.js";
-import { column, differing, standard } from "./columns.js";
+import { column, differing, standard, telling } from "./columns.js";
 import { FilterBox } from "./filterbox.js";
 import { Grid } from "./grid.js";
 import { groupTable } from "./groups.js";
@@ -91,10 +91,13 @@ class RunsPage {
     let ids = this.ids();
     if (this.view.differs) {
       const varied = this.known.params.filter((each) => each.distinct > 1).map((each) => `params.${each.name}`);
-      ids = [...ids, ...varied.filter((id) => !ids.includes(id)).slice(0, MOST_DIFFERING)];
+      const more = varied.filter((id) => !ids.includes(id)).slice(0, MOST_DIFFERING);
+      ids = [...ids.slice(0, 1), ...more, ...ids.slice(1)];
     }
     const found = ids.map(column);
-    return this.view.differs && this.rows ? differing(found, this.rows.list) : found;
+    if (!this.rows) return found;
+    if (this.view.differs) return differing(found, this.rows.list);
+    return this.view.columns ? found : telling(found, this.rows.list);
   }
 
   /** What is asked of the server for this view. */
@@ -127,6 +130,10 @@ class RunsPage {
   async load() {
     if (this.rows) this.rows.close();
     this.toolbar.update();
+    const turn = (this.turn = (this.turn || 0) + 1);
+    // Which settings vary is known only then.
+    if (this.view.differs && !this.known.ready) await this.ready.catch(() => {});
+    if (turn !== this.turn) return;
     this.box.set(this.view.filter);
     this.fresh = 0;
     this.groups.hidden = !this.view.group;
@@ -156,6 +163,9 @@ class RunsPage {
     if (error.name === "AbortError" || rows !== this.rows) return;
     if (error.status === 422 && this.view.filter) {
       this.box.fault(error);
+      this.grid.setColumns([], this.view.sort);
+      this.grid.setNote(h("p.muted.note", "The runs are shown when the filter can be read."));
+      this.shape = "";
       return;
     }
     complain(error);

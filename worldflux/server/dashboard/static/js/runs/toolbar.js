@@ -15,7 +15,7 @@ import { viewAddress, views } from "./view.js";
 const STATES = { active: ["runs", "Active"], archived: ["archive", "Archived"], trash: ["trash", "Trash"] };
 
 function tool(name, label, onclick, props = {}) {
-  return h("button.button", { type: "button", onclick, "aria-haspopup": "true", ...props }, icon(name), h("span.label-text", label));
+  return h("button.button", { type: "button", onclick, "aria-haspopup": "true", "aria-label": label, ...props }, icon(name), h("span.label-text", label));
 }
 
 /** The project's name in the bar, and the way to the others. */
@@ -50,6 +50,7 @@ export class Toolbar {
     const { view } = this.page;
     this.differs.setAttribute("aria-pressed", String(view.differs));
     this.group.setAttribute("aria-pressed", String(Boolean(view.group)));
+    this.group.setAttribute("aria-label", view.group ? `Grouped by ${shown(view.group)}` : "Group");
     this.group.lastChild.textContent = view.group ? `By ${shown(view.group.replace(/^params\./, ""))}` : "Group";
     const [name, label] = STATES[view.state];
     this.state.replaceChildren(icon(name), h("span.label-text", label));

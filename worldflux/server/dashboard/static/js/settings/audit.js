@@ -1,7 +1,7 @@
 // The audit log: who did what; its records are chained, and the chain can be checked here.
 import { get } from "../api.js";
 import { h } from "../dom.js";
-import { count, moment, shown } from "../format.js";
+import { count, moment, short, shown } from "../format.js";
 import { icon } from "../icon.js";
 import { empty } from "../state.js";
 import { complain } from "../toast.js";
@@ -18,18 +18,16 @@ export async function audit() {
   let cursor = null;
   async function load() {
     const page = await get("/api/audit-logs", { cursor, limit: 100 });
-    const entries = page.entries || page.records || page.audit_logs;
     cursor = page.next;
     more.hidden = !cursor;
-    rows.append(...entries.map((each) => h("tr", h("td.fit.num", count(each.seq)), h("td.fit", { title: shown(each.at) }, moment(each.at)), h("td.fit", h("code", shown(each.actor))), h("td.fit", h("strong", shown(each.action))), h("td", h("code", shown(each.target)), " ", words(each.detail)))));
+    rows.append(...page.records.map((each) => h("tr", h("td.fit.num", count(each.seq)), h("td.fit", { title: shown(each.at) }, moment(each.at)), h("td.fit", h("code", shown(each.actor))), h("td.fit", h("strong", shown(each.action))), h("td", h("code", shown(each.target)), " ", words(each.detail)))));
   }
   const state = h("span.small.muted", { role: "status" });
   const check = h("button.button", { type: "button", onclick: async () => {
     try {
       const found = await get("/api/audit-logs/verify");
-      const whole = found.ok ?? found.valid ?? found.intact ?? !(found.faults && found.faults.length);
-      state.textContent = whole ? `The chain of ${count(found.size ?? found.records ?? found.entries ?? 0)} records is whole.` : `The chain is broken: ${shown((found.faults || []).join(", ") || found.detail || "")}`;
-      state.className = whole ? "small muted" : "small bad";
+      state.textContent = found.ok ? `The chain of ${count(found.records)} records is whole; its head is ${short(found.head, 16)}.` : `The chain is broken: ${shown(found.faults.join(", "))}`;
+      state.className = found.ok ? "small muted" : "small bad";
     } catch (error) { complain(error); }
   } }, icon("shield"), "Check the chain");
   await load();

@@ -12,7 +12,7 @@ import { chosenScopes, field, head, scopeBoxes, scopeList, when } from "./part.j
 const STANDARD = ["runs:read", "runs:write", "artifacts:read", "artifacts:write"];
 
 async function reveal(made) {
-  const text = made.key || made.token;
+  const text = made.token;
   await ask({ title: "Copy the key now", body: h("div.stack", h("p", "It is shown this once; the server keeps only its digest."), command(text, "Copy the key"), h("p.muted.small", "On the machine that will use it:"), command(`worldflux auth login --server ${location.origin}`)), action: null, cancel: "I have it", big: false });
 }
 
@@ -20,14 +20,14 @@ async function create(again) {
   const may = boot.session.scopes;
   const body = h("div.stack", field("name", "Name", { required: true, maxlength: 64, placeholder: "laptop, cluster, ci" }), h("div.field", h("span.label", "It may"), scopeBoxes(may, STANDARD)),
     field("days", "Ends after (days)", { type: "number", min: 1, max: 365, value: 90 }));
-  const made = await ask({ title: "New API key", body, action: "Make it", submit: (form) => call("POST", "/api/api-keys", { body: { name: form.get("name").trim(), scopes: chosenScopes(form), expires_in_days: Number(form.get("days")) } }) });
+  const made = await ask({ title: "New API key", body, action: "Make it", submit: (form) => call("POST", "/api/api-keys", { body: { name: form.get("name").trim(), scopes: chosenScopes(form), expires_days: Number(form.get("days")) } }) });
   if (!made) return;
   await reveal(made);
   again();
 }
 
 async function rotate(key, again) {
-  if (!(await confirm(`Rotate “${shown(key.name)}”`, "A new key takes its place. The old one goes on working for a short while, as the server is set.", "Rotate", false))) return;
+  if (!(await confirm(`Rotate “${shown(key.name)}”`, "A new key takes its place. The old one goes on working for one day.", "Rotate", false))) return;
   try {
     await reveal(await call("POST", `/api/api-keys/${key.id}/rotate`, { body: {} }));
     again();
@@ -53,7 +53,7 @@ export async function keys() {
   const place = h("section.card");
   async function draw() {
     const found = await get("/api/api-keys");
-    const list = found.keys || found.api_keys;
+    const list = found.keys;
     if (!list.length) { place.replaceChildren(empty("key", "No keys", command("worldflux server key create --name laptop"))); return; }
     const row = (key) => {
       const live = !(key.revoked_at && Date.parse(key.revoked_at) <= Date.now());

@@ -23,7 +23,7 @@ async function open() {
   crumbs(h("span.clip", shown(boot.session.workspace)));
   const side = h("nav.side", { "aria-label": "Settings" }, Object.entries(SECTIONS).map(([name, [words]]) => h("a", { href: `/settings/${name}`, "aria-current": name === boot.section ? "page" : null }, words)));
   const place = h("div", waiting(4));
-  find("#main").append(h("div.page", h("div.settings", side, place)));
+  find("#main").append(h("div.page", h("div.sections", side, place)));
   try {
     place.replaceChildren(...[await make()].flat());
   } catch (error) {

@@ -17,7 +17,7 @@ async function create(again, run) {
     field("days", "Ends after (days)", { type: "number", min: 1, max: 365, value: 14, required: true }));
   const submit = (form) => {
     const target = form.get("run").trim() ? { run: form.get("run").trim() } : { project: form.get("project") };
-    return call("POST", "/api/shares", { body: { ...target, name: form.get("name").trim(), expires_in_days: Number(form.get("days")) } });
+    return call("POST", "/api/shares", { body: { ...target, ...(form.get("name").trim() ? { name: form.get("name").trim() } : {}), days: Number(form.get("days")) } });
   };
   const made = await ask({ title: "New share", body, action: "Make it", submit });
   if (!made) return;

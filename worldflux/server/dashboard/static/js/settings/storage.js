@@ -1,10 +1,12 @@
 // Storage: what the workspace holds, how much it may, and for how long.
-import { get } from "../api.js";
+import { boot, call, get } from "../api.js";
 import { command } from "../clip.js";
+import { ask } from "../dialog.js";
 import { h } from "../dom.js";
 import { bytes, count } from "../format.js";
 import { card, facts } from "../state.js";
-import { head } from "./part.js";
+import { complain } from "../toast.js";
+import { field, head } from "./part.js";
 
 function meter(used, most, show) {
   if (most === null || most === undefined) return h("p", h("strong", show(used)), h("span.muted", " – no limit is set"));
@@ -14,13 +16,23 @@ function meter(used, most, show) {
 
 const days = (value) => (value === null || value === undefined ? "for ever" : `${count(value)} days`);
 
+async function change(found, again) {
+  const submit = (form) => call("PATCH", "/api/workspace", { body: { retention_days: form.get("retention") ? Number(form.get("retention")) : null, trash_days: form.get("trash") ? Number(form.get("trash")) : null } });
+  const body = h("div.stack", field("retention", "Delete runs after (days)", { type: "number", min: 1, max: 36500, value: found.retention_days ?? "" }, "Empty: they are kept for ever."),
+    field("trash", "Empty the trash after (days)", { type: "number", min: 1, max: 36500, value: found.trash_days ?? "" }, "Empty: as the server is set."));
+  if (await ask({ title: "How long runs are kept", body, action: "Save", submit })) again();
+}
+
 export async function storage() {
-  const found = await get("/api/workspace");
-  const usage = found.usage || {};
-  const quotas = found.quotas || {};
-  const retention = found.retention || {};
-  return [head("Storage", "What this workspace holds on the server."), h("div.cards",
-    card("Space", meter(usage.bytes ?? 0, quotas.bytes, bytes)), card("Runs", meter(usage.runs ?? 0, quotas.runs, count)),
-    card("How long", facts([["Runs are kept", days(retention.days ?? retention.retention_days ?? retention.runs_days)], ["Trash is kept", days(retention.trash_days)], ["In the trash", usage.trash_runs ?? usage.trash ?? ""], ["Blobs", count(usage.blobs)], ["Manifests and streams", bytes(usage.stream_bytes ?? usage.stored_bytes)], ["Artifacts", bytes(usage.blob_bytes)]])),
-    card("Free space", h("div.stack", h("p.muted.small", "On the server: what the trash and nobody else needs is removed from the disk."), command("worldflux server gc"), command("worldflux server backup /backups/today"))))];
+  const place = h("div.cards");
+  async function draw() {
+    const found = await get("/api/workspace");
+    const { usage, quotas } = found;
+    const edit = boot.session.scopes.includes("keys:admin") ? h("button.button.small", { type: "button", onclick: () => change(found, () => draw().catch(complain)).catch(complain) }, "Change") : null;
+    place.replaceChildren(card("Space", meter(usage.bytes, quotas.bytes, bytes)), card("Runs", meter(usage.runs, quotas.runs, count)),
+      card("How long", facts([["Runs are kept", days(found.retention_days)], ["Trash is kept", days(found.trash_days)]]), ...[edit].filter(Boolean)),
+      card("Free space", h("div.stack", h("p.muted.small", "On the server: what the trash and nobody else needs is removed from the disk."), command("worldflux server gc"), command("worldflux server backup /backups/today"))));
+  }
+  await draw();
+  return [head("Storage", "What this workspace holds on the server."), place];
 }

@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 from starlette.responses import Response
 
 from worldflux.server import audit
-from worldflux.server.api.answer import described, reply
+from worldflux.server.api.answer import described, plain, reply
 from worldflux.server.auth import Principal, require
 from worldflux.server.core import CoreDep
 from worldflux.server.query.faults import CursorError
@@ -54,7 +54,7 @@ def list_records(
             query = query.where(column == word)
     with core.db.read() as connection:
         rows = connection.execute(query.order_by(a.seq.desc()).limit(limit + 1)).all()
-    listed = [{**row._mapping, "detail": json.loads(row.detail)} for row in rows[:limit]]
+    listed = [{**plain(row), "detail": json.loads(row.detail)} for row in rows[:limit]]
     more = str(listed[-1]["seq"]) if len(rows) > limit else None
     return reply(request, {"records": listed, "next": more})
 

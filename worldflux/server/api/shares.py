@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from worldflux.manifest.model import utc_now
 from worldflux.server import audit, keys, shares
-from worldflux.server.api.answer import described, reply, seen_run
+from worldflux.server.api.answer import described, plain, reply, seen_run
 from worldflux.server.api.changes import Label, Writer
 from worldflux.server.auth import Principal, require
 from worldflux.server.core import CoreDep
@@ -138,4 +138,4 @@ def _listed(connection: Connection, who: Principal) -> list[dict[str, Any]]:
         )
         .order_by(table.c.created_at.desc(), table.c.pk.desc())
     )  # fmt: skip
-    return [dict(row._mapping) for row in connection.execute(query)]
+    return [plain(row) for row in connection.execute(query)]

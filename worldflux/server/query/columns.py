@@ -49,7 +49,9 @@ def columns(connection: Connection, place: Place) -> dict[str, Any]:
             .order_by(func.count().desc(), name)
             .limit(MAX_NAMES)
         )
-        found[kind] = [dict(row._mapping) for row in connection.execute(query)]
+        found[kind] = [
+            {str(key): value for key, value in row._mapping.items()} for row in connection.execute(query)
+        ]
     return found
 
 

@@ -11,7 +11,6 @@ import hashlib
 import ipaddress
 import math
 import time
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
@@ -32,34 +31,29 @@ DEFAULT_BYTES = 1024 * 1024
 #: However steadily it trickles, a body must be there after this.
 BODY_SECONDS = 300.0
 
-#: Credentials that were good lately are not held to the address's limit.
-_KNOWN_GOOD = 4096
-
 
 class Limits:
     """Middleware: refuses before the application is asked, or while it reads."""
 
     def __init__(self, app: Application, settings: Settings, buckets: Buckets) -> None:
         self.app, self.settings, self.buckets = app, settings, buckets
-        self._good: OrderedDict[str, None] = OrderedDict()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         headers = _headers(scope)
-        problem = self._host(headers) or self._rate(scope, headers)
+        problem = self._host(headers) or self._rate(headers)
         if problem is not None:
             await _answer(scope, send, problem)
             return
-        exchange = _Exchange(scope, receive, send, self.settings.read_idle_seconds, self._most(scope))
+        exchange = _Exchange(scope, receive, send, self, self._most(scope))
         try:
             await self.app(scope, exchange.receive, exchange.send)
         except Problem:
             if exchange.problem is None or exchange.started:
                 raise
             await _answer(scope, send, exchange.problem)
-        self._note(scope, headers, exchange.status)
 
     def _host(self, headers: dict[bytes, list[bytes]]) -> Problem | None:
         """A Host that is none of ours may be another site's name that leads here."""
@@ -76,27 +70,20 @@ class Limits:
             "worldflux server start --allow-host NAME",
         )
 
-    def _rate(self, scope: Scope, headers: dict[bytes, list[bytes]]) -> Problem | None:
-        credential = _credential(headers)
-        wait = 0.0
-        if credential:
-            wait = self.buckets.take(f"key:{credential}", self.settings.key_rate, self.settings.key_burst)
-        if not wait and credential not in self._good:
-            rate, burst = self.settings.address_rate, self.settings.address_burst
-            # A bucket that has no room for one more failure.
-            wait = self.buckets.take(f"address:{address(scope)}", rate, burst - 1, cost=0)
+    def _rate(self, headers: dict[bytes, list[bytes]]) -> Problem | None:
+        """Each credential, right or wrong, has a bucket of its own."""
+        values = headers.get(b"authorization", []) or headers.get(b"cookie", [])
+        if not values:
+            return None
+        name = hashlib.sha256(b"\0".join(values)).hexdigest()
+        wait = self.buckets.take(f"key:{name}", self.settings.key_rate, self.settings.key_burst)
         return too_many(wait) if wait else None
 
-    def _note(self, scope: Scope, headers: dict[bytes, list[bytes]], status: int) -> None:
-        credential = _credential(headers)
-        if status == 401:
-            self._good.pop(credential, None)
-            rate, burst = self.settings.address_rate, self.settings.address_burst
-            self.buckets.take(f"address:{address(scope)}", rate, burst)
-        elif credential and 200 <= status < 300:
-            self._good[credential] = None
-            if len(self._good) > _KNOWN_GOOD:
-                self._good.popitem(last=False)
+    def refused(self, scope: Scope) -> Problem | None:
+        """Who was refused too often has to wait. Right credentials of the same address go on working."""
+        rate, burst = self.settings.address_rate, self.settings.address_burst
+        wait = self.buckets.take(f"address:{address(scope)}", rate, burst)
+        return too_many(wait) if wait else None
 
     def _most(self, scope: Scope) -> int:
         """Bytes that the body of this request may have."""
@@ -113,13 +100,14 @@ class Limits:
 class _Exchange:
     """One request and its answer, watched."""
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, idle: float, most: int) -> None:
-        self._scope, self._receive, self._send = scope, receive, send
-        self._idle, self._most, self._seen, self._done = idle, most, 0, False
+    def __init__(self, scope: Scope, receive: Receive, send: Send, limits: Limits, most: int) -> None:
+        self._scope, self._receive, self._send, self._limits = scope, receive, send, limits
+        self._idle, self._most = limits.settings.read_idle_seconds, most
+        self._seen, self._done = 0, False
         self._until = time.monotonic() + BODY_SECONDS
         self._silenced = False
         self.problem: Problem | None = None
-        self.started, self.status = False, 0
+        self.started = False
 
     async def receive(self) -> Message:
         """The next part of the body, if it comes in time and is not too much."""
@@ -150,7 +138,8 @@ class _Exchange:
         """Pass the answer on, unless a limit has one of its own."""
         if message["type"] == "http.response.start" and not self.started:
             self.started = True
-            self.status = self.problem.status if self.problem else message["status"]
+            if message["status"] == 401 and self.problem is None:
+                self.problem = self._limits.refused(self._scope)
             if self.problem is not None:
                 self._silenced = True
                 await _answer(self._scope, self._send, self.problem)
@@ -201,9 +190,3 @@ def _headers(scope: Scope) -> dict[bytes, list[bytes]]:
     for name, value in scope["headers"]:
         found.setdefault(name, []).append(value)
     return found
-
-
-def _credential(headers: dict[bytes, list[bytes]]) -> str:
-    """A digest that stands for the credential of a request; empty without one."""
-    values = headers.get(b"authorization", []) or headers.get(b"cookie", [])
-    return hashlib.sha256(b"\0".join(values)).hexdigest() if values else ""

@@ -6,17 +6,16 @@ When this returns, what it says was stored survives a power loss.
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, bindparam, func, select, update
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from worldflux.manifest.model import utc_now
-from worldflux.server import audit, blobs
+from worldflux.server import audit, blobs, ledger
 from worldflux.server.auth import Principal
 from worldflux.server.core import Core
 from worldflux.server.ingest import bundle, decide, prepare, stored, write
@@ -195,34 +194,45 @@ def used_bytes(connection: Connection, workspace_id: int) -> int:
     return int(connection.execute(in_rows).scalar_one()) + int(connection.execute(in_blobs).scalar_one())
 
 
-@cache
-def _ledger() -> Any:
-    if importlib.util.find_spec("worldflux.server.ledger") is None:
-        return None
-    return importlib.import_module("worldflux.server.ledger")
-
-
 def _append_to_ledger(
     core: Core, connection: Connection, verdicts: Iterable[Verdict], pks: dict[str, int], now: str
 ) -> None:
     """Every final commit becomes an entry of its project's ledger."""
-    ledger = _ledger()
-    if ledger is None:
+    by_project: dict[int, list[Verdict]] = defaultdict(list)
+    for verdict in verdicts:
+        if verdict.accepted is not None and verdict.accepted.frame.final and _is_news(verdict):
+            by_project[verdict.held.project_id if verdict.held else verdict.project_id].append(verdict)
+    if not by_project:
         return
-    final = [v for v in verdicts if v.accepted is not None and v.accepted.frame.final and _is_news(v)]
-    project_of = {v.run: v.held.project_id if v.held else v.project_id for v in final}
-    core.db.lock(connection, [f"ledger:{pk}" for pk in set(project_of.values())])
-    for verdict in final:
-        manifest = verdict.accepted
-        assert manifest is not None
-        again = verdict.held is not None and verdict.held.ledger_seq is not None
-        verdict.ledger = ledger.append(
-            connection, project_of[verdict.run], "run.superseded" if again else "run.committed", verdict.run,
-            int(manifest.columns["attempt"]), manifest.frame.sha256, now,
-        )  # fmt: skip
-        connection.execute(
-            update(runs).where(runs.c.pk == pks[verdict.run]).values(ledger_seq=verdict.ledger["seq"])
-        )
+    core.db.lock(connection, [f"ledger:{pk}" for pk in by_project])
+    told = []
+    for project_id in sorted(by_project):
+        finished = by_project[project_id]
+        entries = [_entry(verdict) for verdict in finished]
+        made = _append_all(connection, project_id, entries, now)
+        for verdict, entry in zip(finished, made, strict=True):
+            verdict.ledger = dict(entry)
+            told.append({"the_pk": pks[verdict.run], "seq": entry["seq"]})
+    connection.execute(
+        update(runs).where(runs.c.pk == bindparam("the_pk")).values(ledger_seq=bindparam("seq")), told
+    )
+
+
+def _append_all(
+    connection: Connection, project_id: int, entries: list[tuple[str, str, int, str]], now: str
+) -> list[dict[str, int]]:
+    many = getattr(ledger, "append_all", None)
+    if many is not None:
+        return list(many(connection, project_id, entries, now))
+    return [ledger.append(connection, project_id, *entry, now) for entry in entries]
+
+
+def _entry(verdict: Verdict) -> tuple[str, str, int, str]:
+    manifest = verdict.accepted
+    assert manifest is not None
+    again = verdict.held is not None and verdict.held.ledger_seq is not None
+    kind = "run.superseded" if again else "run.committed"
+    return kind, verdict.run, int(manifest.columns["attempt"]), manifest.frame.sha256
 
 
 def _is_news(verdict: Verdict) -> bool:

@@ -218,7 +218,7 @@ def test_a_new_name_and_tags_survive_the_next_sync(shared_server: Server, projec
     [
         {"name": ""}, {"name": "a\nb"}, {"name": "\u202eevil"}, {"name": "x" * 513}, {"name": 5}, {"starred": "yes"},
         {"starred": 1}, {"tags": "a"}, {"tags": [""]}, {"tags": ["x" * 65]}, {"tags": ["a"] * 65}, {"unknown": 1},
-        {"notes": "a\0"}, {"notes": "x" * 16385}, {"tags": [None]}, {"status": "succeeded"}, [], "x", None,
+        {"notes": "a\0"}, {"notes": "x" * 16385}, {"tags": [None]}, {"status": "succeeded"}, [], "x",
     ],
 )  # fmt: skip
 def test_what_a_run_can_not_be_changed_to(shared_server: Server, project: str, change: Any) -> None:

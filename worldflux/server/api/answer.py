@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import orjson
 from fastapi import Path, Query, Request
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, select
 from starlette.responses import Response
 
 from worldflux.manifest.model import is_run_id
@@ -38,7 +38,7 @@ def reply(request: Request, document: Any, status: int = 200) -> Response:
     return Response(body, status, headers, media_type="application/json")
 
 
-def plain(row: Row[Any]) -> dict[str, Any]:
+def plain(row: Any) -> dict[str, Any]:
     """A row as a dictionary; its names as plain strings, which is what orjson takes."""
     return {str(name): value for name, value in row._mapping.items()}
 

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, delete, func, select, update
 from starlette.responses import Response
 
 from worldflux.manifest.model import is_run_id, utc_now
-from worldflux.server import audit
+from worldflux.server import audit, bodies
 from worldflux.server.api.answer import RunId, described, gone, reply, seen_run
 from worldflux.server.api.runs import detail
 from worldflux.server.auth import Principal, require
@@ -66,8 +66,12 @@ class Bulk(BaseModel):
         return self
 
 
-@router.patch("/api/runs/{id}", responses=described("The run as it is now."))
-def change_run(request: Request, core: CoreDep, who: Writer, id: RunId, change: Change) -> Response:
+@router.patch(
+    "/api/runs/{id}", responses=described("The run as it is now."), openapi_extra=bodies.described(Change)
+)
+def change_run(
+    request: Request, core: CoreDep, who: Writer, id: RunId, change: Annotated[Change, bodies.strict(Change)]
+) -> Response:
     """Rename, annotate, tag, star, archive a run or make it its project's baseline."""
     asked = change.model_dump(exclude_none=True)
     with core.db.write() as connection:
@@ -117,8 +121,14 @@ def _move(request: Request, core: Core, who: Principal, run_id: str, action: str
     return reply(request, {"id": run_id, "state": state})
 
 
-@router.post("/api/runs/bulk", responses=described("How many runs were changed, and which are not there."))
-def change_runs(request: Request, core: CoreDep, who: Writer, bulk: Bulk) -> Response:
+@router.post(
+    "/api/runs/bulk",
+    responses=described("How many runs were changed, and which are not there."),
+    openapi_extra=bodies.described(Bulk),
+)
+def change_runs(
+    request: Request, core: CoreDep, who: Writer, bulk: Annotated[Bulk, bodies.strict(Bulk)]
+) -> Response:
     """One action on up to a thousand runs, all in one transaction."""
     asked = list(dict.fromkeys(bulk.ids))
     with core.db.write() as connection:

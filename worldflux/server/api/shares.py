@@ -11,7 +11,7 @@ from sqlalchemy import Connection, select, update
 from starlette.responses import Response
 
 from worldflux.manifest.model import utc_now
-from worldflux.server import audit, keys, shares
+from worldflux.server import audit, bodies, keys, shares
 from worldflux.server.api.answer import described, plain, reply, seen_run
 from worldflux.server.api.changes import Label, Writer
 from worldflux.server.auth import Principal, require
@@ -48,8 +48,15 @@ class NewShare(BaseModel):
         return self
 
 
-@router.post("/api/shares", status_code=201, responses={201: described("The share, with its token.")[200]})
-def make_share(request: Request, core: CoreDep, who: Writer, new: NewShare) -> Response:
+@router.post(
+    "/api/shares",
+    status_code=201,
+    responses={201: described("The share, with its token.")[200]},
+    openapi_extra=bodies.described(NewShare),
+)
+def make_share(
+    request: Request, core: CoreDep, who: Writer, new: Annotated[NewShare, bodies.strict(NewShare)]
+) -> Response:
     """Let whoever has the token read one run or one project until it expires."""
     for scope in sorted(shares.SCOPES):
         who.need(scope)

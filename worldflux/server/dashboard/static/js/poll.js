@@ -1,5 +1,7 @@
 // Asking again: slower when nothing moves, not at all while nobody looks, and never twice at once.
 
+const FIRST_SECONDS = 3;
+
 /**
  * Call `work` again and again. It returns the seconds until the next time (or nothing for `idle`).
  * After a failure the wait doubles up to a minute and `failed` hears of it; the next success calls `failed(null)`.
@@ -30,7 +32,7 @@ export function poll(work, { idle = 10, failed = () => {} } = {}) {
   }
   const seen = () => { if (!document.hidden) turn(); };
   document.addEventListener("visibilitychange", seen);
-  timer = setTimeout(turn, idle * 1000);
+  timer = setTimeout(turn, Math.min(idle, FIRST_SECONDS) * 1000);
   return {
     now: turn,
     stop() { stopped = true; clearTimeout(timer); document.removeEventListener("visibilitychange", seen); },

@@ -21,7 +21,7 @@ export class Grid {
     this.rows = new Map();
     this.pinned = null;
     this.head = h("div.grid-head", { role: "row" });
-    this.top = h("div", { role: "rowgroup" });
+    this.top = h("div.grid-top", { role: "rowgroup" });
     this.body = h("div.grid-body", { role: "rowgroup" });
     this.note = h("div.grid-empty");
     this.element = h("div.grid", { role: "grid", tabindex: 0, "aria-label": "Runs", "aria-multiselectable": "true" },
@@ -88,7 +88,8 @@ export class Grid {
     for (const row of this.rows.values()) row.remove();
     this.rows.clear();
     this.setPinned(this.pinned);
-    this.draw();
+    // At once: a frame without rows would flicker.
+    this.paint();
   }
 
   paint() {

@@ -32,7 +32,7 @@ class RunsPage {
     this.choice = new Choice(() => { this.grid.reset(); this.tell(); });
     this.box = new FilterBox({ apply: (filter) => this.change({ filter }), known: () => this.known });
     this.line = h("div.status-line", { role: "status" });
-    this.groups = h("div.grid", { hidden: true });
+    this.groups = h("div.group-place", { hidden: true });
     this.grid = new Grid(this.hooks());
     this.toolbar = new Toolbar(this);
   }

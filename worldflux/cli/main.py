@@ -122,7 +122,7 @@ def _guarded(words: list[str]) -> int:
     try:
         if "--version" in words and command == "":
             return _version(as_json)
-        args = build_parser(command if command in COMMANDS else "").parse_args(words)
+        args = build_parser(command if command in COMMANDS else "").parse_args(_joined(words))
         if args.command is None:
             build_parser("").print_help()
             return 0 if not words else 2
@@ -143,6 +143,17 @@ def _guarded(words: list[str]) -> int:
         if os.environ.get("WORLDFLUX_DEBUG"):
             raise
         return render.show_error(unexpected(error), command, as_json)
+
+
+def _joined(words: Sequence[str]) -> list[str]:
+    """The words, with `--sort -created_at` as one: argparse takes a value that begins with - for an option."""
+    joined: list[str] = []
+    for word in words:
+        if joined and joined[-1] == "--sort" and word.startswith("-"):
+            joined[-1] = f"--sort={word}"
+        else:
+            joined.append(word)
+    return joined
 
 
 def unexpected(error: Exception) -> WorldFluxError:

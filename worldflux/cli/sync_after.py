@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 #: Seconds of trouble after which the runs stay here for the next `worldflux sync`: nobody waits
 #: for a server that is down to learn how a run went.
-RETRY_SECONDS = 20.0
+RETRY_SECONDS = 5.0
+PATIENCE_SECONDS = 10.0
 
 
 def add_to(answer: Answer, project: Project, runs_dir: Path, run_id: str) -> Answer:
@@ -61,7 +62,13 @@ def _bring(project: Project, runs_dir: Path, run_ids: Sequence[str]) -> Summary:
     from worldflux.sync.plan import Options
 
     with (
-        connect(project, None, retry_seconds=RETRY_SECONDS, tell=lambda text: None) as link,
+        connect(
+            project,
+            None,
+            retry_seconds=RETRY_SECONDS,
+            patience=PATIENCE_SECONDS,
+            tell=lambda text: None,
+        ) as link,
         sync_bar(quiet=not sys.stderr.isatty()) as progress,
     ):
         return link.upload(sorted(run_ids), runs_dir, Options(), progress)

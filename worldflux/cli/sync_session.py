@@ -77,6 +77,7 @@ def connect(
     *,
     retry_seconds: float,
     connections: int = 8,
+    patience: float | None = None,
     tell: Callable[[str], None] = notice,
 ) -> Iterator[Connection]:
     """Greet the server that a command is about, with the key for it.
@@ -84,6 +85,7 @@ def connect(
     Args:
         server: what was typed; else what the environment, the project or the last sign-in name.
         retry_seconds: time that may be spent on trouble.
+        patience: seconds that the server may be silent; half a minute by default.
 
     Raises:
         AccessError: no key, or one that is not accepted.
@@ -95,7 +97,7 @@ def connect(
     from worldflux.sync.retries import Budget
 
     credential = cloud_session.require(server)
-    channel = Channel(credential, Budget(retry_seconds), tell, connections)
+    channel = Channel(credential, Budget(retry_seconds), tell, connections, patience)
     try:
         client = Client(channel)
         yield Connection(client, client.hello(), make_gate(project, credential.token), project)

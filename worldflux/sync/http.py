@@ -81,6 +81,7 @@ class Channel:
 
     Args:
         budget: the time that may be spent on repeating.
+        patience: seconds without a byte after which a try is given up.
         notice: told in a sentence when something takes longer than it should.
     """
 
@@ -90,12 +91,14 @@ class Channel:
         budget: Budget,
         notice: Callable[[str], None] = lambda text: None,
         connections: int = 8,
+        patience: float | None = None,
     ) -> None:
         from http.cookiejar import DefaultCookiePolicy
 
         self.origin = credential.origin
         self.budget = budget
         self.requests = 0
+        self._patience = patience or READ_SECONDS
         self._notice = notice
         self._noticed = -60.0
         self._stop = threading.Event()
@@ -122,9 +125,11 @@ class Channel:
             RefusedError: the server redirects elsewhere.
             Interrupted: `close` was called.
         """
+        begun = time.monotonic()
         reply, why = self._once(method, path, body, headers)
         attempt = 1
         if reply is None or reply.status in retries.TEMPORARY:
+            self.budget.charge(time.monotonic() - begun)
             with self.budget.trouble():
                 while reply is None or reply.status in retries.TEMPORARY:
                     asked = retries.retry_after(reply.headers) if reply is not None else None
@@ -178,7 +183,7 @@ class Channel:
                 raise Interrupted("stopped") from None
             if limit.expired:
                 return None, f"no whole answer within {round(limit_seconds)} s"
-            return None, _reason(error)
+            return None, _reason(error, self._patience)
 
     def _exchange(
         self, method: str, path: str, body: bytes | None, headers: Mapping[str, str] | None
@@ -188,7 +193,7 @@ class Channel:
             self.origin + path,
             data=body,
             headers={"Accept": "application/json", **(headers or {})},
-            timeout=(CONNECT_SECONDS, READ_SECONDS),
+            timeout=(CONNECT_SECONDS, self._patience),
             stream=True,
         )
         with contextlib.closing(response):
@@ -215,13 +220,13 @@ class Channel:
         )
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: Exception, patience: float) -> str:
     """Why there was no answer, in a few words."""
     text = str(error)
     if isinstance(error, requests.exceptions.ConnectTimeout):
         return f"no connection within {round(CONNECT_SECONDS)} s"
     if isinstance(error, requests.exceptions.Timeout):
-        return f"no answer within {round(READ_SECONDS)} s"
+        return f"no answer within {round(patience)} s"
     if isinstance(error, requests.exceptions.SSLError):
         return f"the certificate or the encryption is not accepted: {text[-200:]}"
     if isinstance(error, requests.exceptions.ProxyError):

@@ -41,6 +41,11 @@ class Budget:
             running = self._clock() - self._since if self._troubled else 0.0
             return max(0.0, self.seconds - self._spent - running)
 
+    def charge(self, seconds: float) -> None:
+        """Count time that turned out to be trouble."""
+        with self._lock:
+            self._spent += seconds
+
     def exhaust(self) -> None:
         """Nothing is left: a request that fails from now on is not repeated."""
         with self._lock:

@@ -17,9 +17,12 @@ import orjson
 from worldflux.errors import WorldFluxError
 from worldflux.manifest import io, validator
 from worldflux.manifest.model import FINAL_STATUSES
+from worldflux.manifest.names import METRIC_NAME
 
 #: Deepest nesting of lists and objects.
 MAX_DEPTH = 100
+
+_METRIC = re.compile(METRIC_NAME)
 
 #: What may be a number that loses digits as a double; the strict parser then decides.
 _LONG_NUMBER = re.compile(rb"[:,\[]-?[0-9]{16}")
@@ -96,8 +99,15 @@ def _faults(document: Mapping[str, Any]) -> Iterator[str]:
     yield from _beyond(document)
 
 
-def _beyond(document: Mapping[str, Any]) -> Iterator[str]:
+def known_metrics(document: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The metrics whose names this version knows the form of; only these the schema has checked."""
     for name, metric in document["metrics"].items():
+        if _METRIC.fullmatch(name):
+            yield name, metric
+
+
+def _beyond(document: Mapping[str, Any]) -> Iterator[str]:
+    for name, metric in known_metrics(document):
         if metric.get("k", 0) > metric.get("n", float("inf")):
             yield f"at {validator.pointer(('metrics', name))} (more successes than trials)"
         interval = metric.get("interval")

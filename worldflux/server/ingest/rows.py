@@ -10,6 +10,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from worldflux.server.ingest import reading
+
 #: Longest text of a parameter, and of an error's message, in characters.
 MAX_TEXT = 500
 
@@ -57,7 +59,7 @@ def columns(document: Mapping[str, Any]) -> Row:
 
 def metrics(document: Mapping[str, Any]) -> Iterator[Row]:
     """One row for each metric, without the run's own keys."""
-    for name, metric in document["metrics"].items():
+    for name, metric in reading.known_metrics(document):
         value, interval = metric["value"], metric.get("interval") or {}
         yield {
             "name": name,

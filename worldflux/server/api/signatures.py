@@ -14,7 +14,7 @@ from sqlalchemy import Connection, select
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response, StreamingResponse
 
-from worldflux.server import blobs, evidence, ledger
+from worldflux.server import audit, blobs, bodies, evidence, ledger
 from worldflux.server.api.answer import RunId, described, reply, seen_run
 from worldflux.server.api.ledger import checkpoint_of
 from worldflux.server.auth import Principal, require
@@ -31,6 +31,8 @@ Keeper = Annotated[Principal, Depends(require("keys:admin"))]
 KeyName = Annotated[str, Path(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$", description="what the key is called")]
 #: Largest bundle that is kept: a statement about 100,000 artifacts has some 20 MB.
 MAX_BUNDLE = 32 * 1024 * 1024
+#: Largest archive that is taken as one body; a larger one goes as a blob, in parts.
+MAX_ARCHIVE = 64 * 1024 * 1024
 
 
 class ByDigest(BaseModel):
@@ -63,11 +65,8 @@ def signature(request: Request, core: CoreDep, who: Reader, id: RunId) -> Respon
 @router.put("/api/runs/{id}/signature", responses=described("The verdict on the bundle."))
 async def put_signature(request: Request, core: CoreDep, who: Writer, id: RunId) -> Response:
     """Keep a Sigstore bundle whose in-toto statement is about this run's record."""
-    body = b""
-    async for part in request.stream():
-        body += part
-        if len(body) > MAX_BUNDLE:
-            raise Problem(413, "too-large", f"a bundle has at most {MAX_BUNDLE} bytes", "send the archive")
+    body = await bodies.read(request, MAX_BUNDLE)
+    bodies.check_digest(request.headers.get("content-digest"), body, required=False)
     return reply(request, await run_in_threadpool(_keep_bundle, core, who, id, body))
 
 
@@ -97,31 +96,24 @@ def get_evidence(core: CoreDep, who: ArtifactReader, id: RunId) -> Response:
 
 
 @router.put("/api/runs/{id}/evidence", responses=described("The verdict on the archive."))
-def put_evidence(
-    request: Request, core: CoreDep, who: Writer, id: RunId, body: Annotated[ByDigest, Body()]
-) -> Response:
-    """Keep an archive that was uploaded as a blob: judged now, and refused when it is about something else."""
-    sha256 = body.sha256
-    with core.db.read() as connection:
-        run = _run(connection, who, id)
-        size = blobs.present(connection, who.workspace_id, [sha256]).get(sha256)
-        trust = evidence.trust_of(connection, who.workspace_id)
-    if size is None:
-        raise Problem(
-            409, "missing", "the archive's bytes are not here", "PATCH /api/sync/blobs first", blobs=[sha256]
-        )
-    verdict = evidence.judge(
-        core.blobs, who.workspace_id, sha256, size, trust, run.client_run_id, run.manifest_sha256
-    )
-    with core.db.write() as connection:
-        core.db.lock(connection, [blobs.gate_name(who.workspace_id)], shared=True)
-        run = _run(connection, who, id)
-        if sha256 not in blobs.present(connection, who.workspace_id, [sha256]):
-            raise Problem(409, "missing", "the archive's bytes are gone", "upload them again", blobs=[sha256])
-        if run.manifest_sha256 != verdict["manifest_sha256"]:
-            raise Problem(409, "evidence-other", "the run's record has changed in between", "build it again")
-        evidence.keep(core.db, connection, run, "evidence", sha256, size, verdict)
-    return reply(request, {"sha256": sha256, "bytes": size, "verdict": verdict})
+async def put_evidence(request: Request, core: CoreDep, who: Writer, id: RunId) -> Response:
+    """Keep an archive: judged now, and refused when it is about another run or another record of it.
+
+    The body is the archive itself (`application/zip`), or `{"sha256": ...}` of a blob that was uploaded.
+    """
+    body = await bodies.read(request, MAX_ARCHIVE)
+    bodies.check_digest(request.headers.get("content-digest"), body, required=False)
+    if request.headers.get("content-type", "").partition(";")[0].strip() == "application/zip":
+        sha256 = hashlib.sha256(body).hexdigest()
+        await run_in_threadpool(_store, core, who, id, sha256, body)
+    else:
+        try:
+            sha256 = ByDigest.model_validate_json(body).sha256
+        except ValueError:
+            raise Problem(
+                422, "invalid", "the body is neither an archive nor the digest of one", "application/zip"
+            ) from None
+    return reply(request, await run_in_threadpool(_keep_archive, core, who, id, sha256))
 
 
 @router.get("/api/runs/{id}/evidence/report", responses=described("The verdict on a run's evidence."))
@@ -158,6 +150,9 @@ def put_trusted_key(
     """Let a key's signatures count from now on; evidence that is here already keeps its verdict until asked."""
     with core.db.write() as connection:
         key = evidence.trust_key(core.db, connection, who.workspace_id, name, body.pem)
+        audit.record(
+            core.db, connection, who.workspace_id, who.id, "trusted-key.put", name, key_id=key.key_id
+        )
     return reply(request, {"name": name, "key_id": key.key_id, "pem": key.pem})
 
 
@@ -166,6 +161,8 @@ def delete_trusted_key(request: Request, core: CoreDep, who: Keeper, name: KeyNa
     """Let a key's signatures count no longer."""
     with core.db.write() as connection:
         gone = evidence.distrust_key(connection, who.workspace_id, name)
+        if gone:
+            audit.record(core.db, connection, who.workspace_id, who.id, "trusted-key.delete", name)
     return reply(request, {"name": name, "removed": gone})
 
 
@@ -199,6 +196,39 @@ def _proof(core: Core, connection: Connection, who: Principal, run: Any) -> dict
     lines += [base64.b64encode(step).decode() for step in path]
     proof = "\n".join(lines) + "\n\n" + head["checkpoint"]
     return {"proof": proof, "key": head["key"], "seq": entry.seq, "size": head["size"]}
+
+
+def _store(core: Core, who: Principal, run_id: str, sha256: str, body: bytes) -> None:
+    """Make a blob of an archive that came as a body."""
+    with core.db.read() as connection:
+        _run(connection, who, run_id)
+    core.blobs.put(who.workspace_id, sha256, body)
+    with core.db.write() as connection:
+        core.db.lock(connection, [blobs.gate_name(who.workspace_id)], shared=True)
+        blobs.register(core.db, connection, core.blobs, who.workspace_id, {sha256: len(body)})
+
+
+def _keep_archive(core: Core, who: Principal, run_id: str, sha256: str) -> dict[str, Any]:
+    with core.db.read() as connection:
+        run = _run(connection, who, run_id)
+        size = blobs.present(connection, who.workspace_id, [sha256]).get(sha256)
+        trust = evidence.trust_of(connection, who.workspace_id)
+    if size is None:
+        raise Problem(
+            409, "missing", "the archive's bytes are not here", "PATCH /api/sync/blobs first", blobs=[sha256]
+        )
+    verdict = evidence.judge(
+        core.blobs, who.workspace_id, sha256, size, trust, run.client_run_id, run.manifest_sha256
+    )
+    with core.db.write() as connection:
+        core.db.lock(connection, [blobs.gate_name(who.workspace_id)], shared=True)
+        run = _run(connection, who, run_id)
+        if sha256 not in blobs.present(connection, who.workspace_id, [sha256]):
+            raise Problem(409, "missing", "the archive's bytes are gone", "upload them again", blobs=[sha256])
+        if run.manifest_sha256 != verdict["manifest_sha256"]:
+            raise Problem(409, "evidence-other", "the run's record has changed in between", "build it again")
+        evidence.keep(core.db, connection, run, "evidence", sha256, size, verdict)
+    return {"sha256": sha256, "bytes": size, "verdict": verdict}
 
 
 def _keep_bundle(core: Core, who: Principal, run_id: str, body: bytes) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, insert, select, update
 
 from worldflux.evidence import merkle
 from worldflux.manifest import io
@@ -23,8 +23,14 @@ GENESIS = hashlib.sha256(b"worldflux-ledger/v1\n").hexdigest()
 #: What can happen to a run's record.
 KINDS = ("run.committed", "run.superseded", "run.tombstoned")
 _VERSION = 1
+#: Names in one `IN (...)`.
+_MOST_NAMES = 5000
 #: Leaves whose common hash is kept once they are all there.
 _TILE = 256
+
+
+#: (kind, run id, attempt, sha256 of the manifest)
+Event = tuple[str, str, int, str]
 
 
 def append(
@@ -36,46 +42,68 @@ def append(
     manifest_sha256: str,
     at: str,
 ) -> dict[str, int]:
-    """Write one entry, in the caller's transaction, unless the run's newest entry says the same.
+    """Write one entry; as `append_all`."""
+    return append_all(connection, project_pk, [(kind, run_id, attempt, manifest_sha256)], at)[0]
+
+
+def append_all(
+    connection: Connection, project_pk: int, events: Sequence[Event], at: str
+) -> list[dict[str, int]]:
+    """Write entries, in the caller's transaction; an event that its run's newest entry states is not repeated.
 
     Args:
-        kind: one of `KINDS`.
+        events: in order; `kind` is one of `KINDS`.
         at: the server's time, in the manifest's form.
 
     Returns:
-        `seq`, from 0, of the entry, and `size`, how many entries the log has.
+        For each event `seq`, from 0, of its entry, and `size`, how many entries the log has with it.
 
     Raises:
         Problem: 409 when another transaction has changed the head in between; nothing of this one holds.
         ValueError: another kind.
     """
-    if kind not in KINDS:
-        raise ValueError(f"no kind of entry: {kind}")
+    if any(kind not in KINDS for kind, *_ in events):
+        raise ValueError("no such kind of entry")
     head = _locked_head(connection, project_pk)
-    newest = _newest_of(connection, project_pk, run_id)
-    facts = (kind, attempt, manifest_sha256)
-    if newest is not None and (newest.kind, newest.attempt, newest.manifest_sha256) == facts:
-        return {"seq": newest.seq, "size": head.size}
-    seq = head.size
-    body = entry_body(seq, head.chain, kind, run_id, attempt, manifest_sha256, at)
-    leaf = merkle.leaf_hash(body)
-    chain = hashlib.sha256(bytes.fromhex(head.chain) + leaf).hexdigest()
-    frontier = merkle.append([bytes.fromhex(each) for each in json.loads(head.frontier)], seq, leaf)
-    connection.execute(
-        insert(ledger_entries).values(
-            project_id=project_pk, workspace_id=head.workspace_id, seq=seq, kind=kind, run_id=run_id,
-            attempt=attempt, manifest_sha256=manifest_sha256, at=at, leaf=leaf.hex(), chain=chain,
-        )
-    )  # fmt: skip
+    newest = _newest_of(connection, head.workspace_id, project_pk, [run_id for _, run_id, *_ in events])
+    chain, size = head.chain, head.size
+    frontier = [bytes.fromhex(each) for each in json.loads(head.frontier)]
+    rows: list[dict[str, Any]] = []
+    told: list[dict[str, int]] = []
+    for kind, run_id, attempt, manifest_sha256 in events:
+        known = newest.get(run_id)
+        if known is not None and known[1:] == (kind, attempt, manifest_sha256):
+            told.append({"seq": known[0], "size": size})
+            continue
+        leaf = merkle.leaf_hash(entry_body(size, chain, kind, run_id, attempt, manifest_sha256, at))
+        chain = hashlib.sha256(bytes.fromhex(chain) + leaf).hexdigest()
+        frontier = merkle.append(frontier, size, leaf)
+        rows.append(
+            {
+                "project_id": project_pk, "workspace_id": head.workspace_id, "seq": size, "kind": kind,
+                "run_id": run_id, "attempt": attempt, "manifest_sha256": manifest_sha256, "at": at,
+                "leaf": leaf.hex(), "chain": chain,
+            }
+        )  # fmt: skip
+        newest[run_id] = (size, kind, attempt, manifest_sha256)
+        size += 1
+        told.append({"seq": size - 1, "size": size})
+    if rows:
+        connection.execute(insert(ledger_entries), rows)
+        _move_head(connection, head, size, chain, frontier, at)
+    return told
+
+
+def _move_head(
+    connection: Connection, head: Any, size: int, chain: str, frontier: Sequence[bytes], at: str
+) -> None:
+    """Compare and set: the head moves on from where it was read, or not at all."""
+    h = ledger_heads.c
     changed = connection.execute(
         update(ledger_heads)
-        .where(
-            ledger_heads.c.project_id == project_pk,
-            ledger_heads.c.size == seq,
-            ledger_heads.c.chain == head.chain,
-        )
+        .where(h.project_id == head.project_id, h.size == head.size, h.chain == head.chain)
         .values(
-            size=seq + 1,
+            size=size,
             chain=chain,
             root=merkle.root(frontier).hex(),
             frontier=json.dumps([each.hex() for each in frontier]),
@@ -85,7 +113,6 @@ def append(
     )
     if changed.rowcount != 1:
         raise Problem(409, "ledger-race", "the project's ledger has grown in between", "send it again")
-    return {"seq": seq, "size": seq + 1}
 
 
 def entry_body(
@@ -155,35 +182,39 @@ def faults(connection: Connection, workspace_id: int, project_pk: int) -> list[s
     chain, seq = GENESIS, 0
     frontier: list[bytes] = []
     found: list[str] = []
-    rows = connection.execute(
-        select(ledger_entries)
-        .where(e.project_id == project_pk, e.workspace_id == workspace_id)
-        .order_by(e.seq)
-        .execution_options(yield_per=5000)
-    )
-    for row in rows:
-        if row.seq != seq:
-            return [*found, f"entry {seq} is missing"]
-        body = entry_body(seq, chain, row.kind, row.run_id, row.attempt, row.manifest_sha256, row.at)
-        leaf = merkle.leaf_hash(body)
-        chain = hashlib.sha256(bytes.fromhex(chain) + leaf).hexdigest()
-        if (row.leaf, row.chain) != (leaf.hex(), chain):
-            return [*found, f"entry {seq} was changed"]
-        frontier = merkle.append(frontier, seq, leaf)
-        seq += 1
+    query = select(ledger_entries).where(e.project_id == project_pk, e.workspace_id == workspace_id)
+    with connection.execute(query.order_by(e.seq).execution_options(yield_per=5000)) as rows:
+        for row in rows:
+            if row.seq != seq:
+                return [*found, f"entry {seq} is missing"]
+            body = entry_body(seq, chain, row.kind, row.run_id, row.attempt, row.manifest_sha256, row.at)
+            leaf = merkle.leaf_hash(body)
+            chain = hashlib.sha256(bytes.fromhex(chain) + leaf).hexdigest()
+            if (row.leaf, row.chain) != (leaf.hex(), chain):
+                return [*found, f"entry {seq} was changed"]
+            frontier = merkle.append(frontier, seq, leaf)
+            seq += 1
     now = head(connection, workspace_id, project_pk)
     if (now.size, now.chain, now.root) != (seq, chain, merkle.root(frontier).hex()):
         found.append(f"the head does not stand for its {seq} entries")
     return found
 
 
-def _newest_of(connection: Connection, project_pk: int, run_id: str) -> Any:
+def _newest_of(
+    connection: Connection, workspace_id: int, project_pk: int, run_ids: Sequence[str]
+) -> dict[str, tuple[int, str, int, str]]:
+    """Run -> (seq, kind, attempt, manifest) of its newest entry in a project's log."""
     e = ledger_entries.c
-    workspace = select(projects.c.workspace_id).where(projects.c.pk == project_pk).scalar_subquery()
-    query = select(e.seq, e.kind, e.attempt, e.manifest_sha256).where(
-        e.workspace_id == workspace, e.run_id == run_id, e.project_id == project_pk
-    )
-    return connection.execute(query.order_by(e.seq.desc()).limit(1)).first()
+    found: dict[str, tuple[int, str, int, str]] = {}
+    for start in range(0, len(run_ids), _MOST_NAMES):
+        query = select(e.run_id, e.seq, e.kind, e.attempt, e.manifest_sha256).where(
+            e.workspace_id == workspace_id,
+            e.run_id.in_(run_ids[start : start + _MOST_NAMES]),
+            e.project_id == project_pk,
+        )
+        for row in connection.execute(query.order_by(e.seq)):
+            found[row.run_id] = (row.seq, row.kind, row.attempt, row.manifest_sha256)
+    return found
 
 
 def _locked_head(connection: Connection, project_pk: int) -> Any:
@@ -260,8 +291,3 @@ class _Tiles:
         if len(found) != max(0, end - start):
             raise Problem(500, "ledger", "the project's ledger lacks entries", "worldflux server check")
         return found
-
-
-def count(connection: Connection) -> int:
-    """Entries of all logs."""
-    return int(connection.execute(select(func.count()).select_from(ledger_entries)).scalar_one())

@@ -259,10 +259,12 @@ TYPED = [
     ["auth", "login", "--token={key}"],
     ["auth", "login", "--api-key={key}"],
     ["auth", "login", "--server", "https://x.example", "{key}"],
+    ["auth", "login", "https://x.example", "{key}"],
 ]
 MISPLACED = [
     ["auth", "login", "--server", "{key}"],
     ["auth", "login", "--server", "https://{key}/x"],
+    ["auth", "login", "https://x.example/{key}"],
     ["auth", "login", "--pasword={key}"],
     ["auth", "status", "{key}"],
     ["auth", "status", "--offline={key}"],
@@ -322,6 +324,12 @@ def test_how_files_end(form: str, login: Login, key: str) -> None:
 
 
 class TestServer:
+    def test_the_address_alone(self, project: Path, server: Gatekeeper, key: str) -> None:
+        """`auth login URL`, as a server prints it when it starts, is `--server URL`."""
+        words = [BIN / "worldflux", "auth", "login", server.url, "--with-token", "--allow-plaintext"]
+        ended = subprocess.run(words, cwd=project, input=key, text=True, capture_output=True, timeout=60)
+        assert ended.returncode == 0 and f"signed in to {server.url}" in ended.stdout
+
     def test_the_projects_server(
         self, login: Login, key: str, server: Gatekeeper, project: Path, wf: Run
     ) -> None:

@@ -72,7 +72,7 @@ def _register_login(actions: argparse._SubParsersAction[argparse.ArgumentParser]
         help="keep the key in ~/.worldflux/credentials.toml when there is no keyring",
     )
     parser.add_argument("--no-verify", action="store_true", help="keep the key without asking the server")
-    # A key that is typed where it must not be is recognised here, to be refused without being repeated.
+    # The server may stand by itself. A key that is typed here is refused without being repeated.
     parser.add_argument("typed", nargs="*", help=argparse.SUPPRESS)
     for name in ("--token", "--key", "--api-key"):
         parser.add_argument(name, dest="optional", nargs="?", const=True, help=argparse.SUPPRESS)
@@ -83,6 +83,8 @@ def login(args: argparse.Namespace) -> Answer:
     from worldflux.cli import cloud_session
     from worldflux.sync import credentials
 
+    if args.server is None and len(args.typed) == 1 and args.typed[0].startswith(("https://", "http://")):
+        args.server = args.typed.pop()
     if args.typed or args.optional is not None:
         raise _typed()
     choice = cloud_session.choose(args.server)

@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test lint bench mutants lock clean test-hydra-next test-modal-oldest
+.PHONY: demo test lint bench chaos mutants lock clean test-hydra-next test-modal-oldest
 
 demo: $(VENV)/.demo  ## evaluate a real, third-party world model and record the run
 	$(BIN)/worldflux-run +recipe=tiny-jepa-eval
@@ -19,6 +19,9 @@ lint: $(VENV)/.dev  ## style, formatting, types
 
 bench: $(VENV)/.dev  ## print ratios against references measured in the same run
 	for bench in tests/bench/bench_*.py; do $(BIN)/python $$bench || exit 1; done
+
+chaos: $(VENV)/.dev  ## 200 schedules of disasters for sync on SQLite, 50 on PostgreSQL
+	WORLDFLUX_TEST_CHAOS=200 WORLDFLUX_TEST_REQUIRE_ALL=1 $(BIN)/pytest -q -n 2 tests/sync/chaos
 
 mutants: $(VENV)/.dev  ## every known-bad design must make a test fail
 	$(BIN)/python tests/mutants/run.py

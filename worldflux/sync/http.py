@@ -197,6 +197,10 @@ class Channel:
             stream=True,
         )
         with contextlib.closing(response):
+            # Python takes headers that end with the connection for whole ones. An answer whose length
+            # is not told may be such a one, and an empty "200" a success that never was.
+            if "Content-Length" not in response.headers and "Transfer-Encoding" not in response.headers:
+                raise requests.exceptions.ConnectionError("the answer was cut in its headers")
             pieces, size = [], 0
             for piece in response.iter_content(1 << 16):
                 pieces.append(piece)

@@ -353,3 +353,32 @@ def test_from_a_run_to_a_proof_that_a_stranger_checks(
     rewind(server, 1)
     error = worldflux(project, signed_in, "evidence", "ledger", code=4)["error"]
     assert error["code"] == "ledger-rewritten"
+
+
+def test_evidence_goes_along_with_a_sync(server: Server, signed_in: dict[str, str], tmp_path: Path) -> None:
+    """`evidence: true` and `sync`: the archive with the ledger's proof is on the server; the run folder stays."""
+    project = tmp_path / "project"
+    worldflux(project, signed_in, "evidence", "key", "create")
+    run_id = worldflux(project, signed_in, "run", "mine")["data"]["run_id"]
+    folder = project / "runs" / run_id
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    pem = (Path(signed_in["WORLDFLUX_HOME"]) / "keys/default.pub").read_text()
+    server.call("PUT", "/api/trusted-keys/author", json={"pem": pem}, expect=200)
+    worldflux(project, signed_in, "sync")
+    row = server.call("GET", f"/api/runs/{run_id}", expect=200).json()
+    assert row["evidence"] == "verified"
+    got = server.call("GET", f"/api/runs/{run_id}/evidence", expect=200).content
+    (tmp_path / "got.zip").write_bytes(got)
+    key = head(server, "signed")["key"]
+    signers = [keys.public_of(pem.encode(), "author")]
+    report = verify_path(tmp_path / "got.zip", Trust(signers=signers, ledgers=[Verifier.parse(key)]))
+    assert report.state == "verified" and report.layer("ledger").status == "pass"
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    worldflux(project, signed_in, "sync")
+    store(server, *[SentRun(project="signed") for _ in range(2)])
+    worldflux(project, signed_in, "run", "mine")
+    worldflux(project, signed_in, "sync")
+    rewind(server, 2)
+    worldflux(project, signed_in, "run", "mine")
+    error = worldflux(project, signed_in, "sync", code=4)["error"]
+    assert error["code"] == "ledger-rewritten"

@@ -38,7 +38,15 @@ class Ask:
         return _document(reply)
 
 
+class Missing(WorldFluxError):
+    """The server has no such thing."""
+
+    code = "not-found"
+
+
 def _document(reply: Reply) -> Mapping[str, Any]:
+    if reply.status == 404:
+        raise Missing(f"the server refused: {reply.why}", "worldflux sync brings runs to the server")
     if not 200 <= reply.status < 300:
         kind = RefusedError if reply.status in (409, 413, 422) else WorldFluxError
         hint = str(reply.problem.get("hint") or "worldflux auth status")
@@ -66,14 +74,14 @@ def connected(server: str | None, project: Project) -> Iterator[tuple[str, Asks]
 def after_sync(
     link: Connection, runs_dir: Path, run_ids: Sequence[str], project: str | None = None
 ) -> list[str]:
-    """What follows a sync: heads are compared with those seen before, proofs fetched, archives brought along.
+    """What follows a sync: ledgers are compared with what was seen before, archives are brought along.
 
     Args:
         run_ids: runs that are on the server now.
         project: where they were filed instead of under their own project's name.
 
     Returns:
-        Sentences about what did not go well; nothing is raised for a server without a ledger.
+        Sentences about what did not go well.
 
     Raises:
         Rewritten: a ledger was rewritten. This is not for a warning to be overlooked.
@@ -82,7 +90,7 @@ def after_sync(
     from worldflux.run import store
 
     asks, said = Ask(link.client), []
-    seen: set[str] = set()
+    ledgers: dict[str, bool] = {}
     for run_id in run_ids:
         folder = runs_dir / run_id
         manifest = store.load(runs_dir, run_id, settle=False).manifest
@@ -90,10 +98,9 @@ def after_sync(
             continue
         name = project or manifest.run["project"]
         try:
-            if name not in seen:
-                seen.add(name)
-                see_head(link.project, link.client.origin, name, asks)
-            if (folder / ARCHIVE).is_file():
+            if name not in ledgers:
+                ledgers[name] = _has_ledger(link, name, asks)
+            if ledgers[name] and (folder / ARCHIVE).is_file():
                 fetch_proof(link.project, link.client.origin, name, folder, run_id, asks)
                 upload(link, folder, run_id)
         except Rewritten:
@@ -101,6 +108,28 @@ def after_sync(
         except WorldFluxError as error:
             said.append(f"evidence of {run_id}: {error.problem}")
     return said
+
+
+def _has_ledger(link: Connection, name: str, asks: Asks) -> bool:
+    """Look at a project's ledger; a server without one is taken as it is.
+
+    Raises:
+        Rewritten: it is not what it was.
+    """
+    from worldflux.evidence.heads import Heads, Rewritten
+
+    origin = link.client.origin
+    try:
+        see_head(link.project, origin, name, asks)
+    except Missing:
+        before = Heads(link.project.root / ".worldflux").known(origin, name)
+        if before is not None and before.size:
+            raise Rewritten(
+                f"the ledger of project {name} on {origin} is gone, it had {before.size} entries",
+                "keep .worldflux/ledger.json: its checkpoint is signed and shows what the server said before",
+            ) from None
+        return False
+    return True
 
 
 def upload(link: Connection, folder: Path, run_id: str) -> Mapping[str, Any]:

@@ -28,17 +28,24 @@ class Connection:
 
     Attributes:
         gate: knows the secrets of this process, the key among them.
+        tell: told in a sentence what did not go well beside the sync.
     """
 
     client: Client
     hello: Hello
     gate: Gate
     project: Project
+    tell: Callable[[str], None] = lambda text: None
 
     def upload(
         self, run_ids: Sequence[str], runs_dir: Path, options: Options, progress: Progress | None = None
     ) -> Summary:
-        """Bring runs to the server; as `Upload.run`."""
+        """Bring runs to the server, as `Upload.run`, and what belongs to them: see `after_sync`.
+
+        Raises:
+            Rewritten: the runs are there, and the server's ledger is not what it was.
+        """
+        from worldflux.cli.evidence_server import after_sync
         from worldflux.sync.journal import Journal
         from worldflux.sync.locks import RunLocks
         from worldflux.sync.upload import Upload
@@ -48,9 +55,13 @@ class Connection:
         locks = RunLocks(cache, self.client.origin)
         work = Upload(self.client, self.hello, runs_dir, journal, locks, self.gate, options, progress)
         try:
-            return work.run(run_ids)
+            summary = work.run(run_ids)
         finally:
             locks.close()
+        there = [each.run_id for each in summary.outcomes.values() if each.good]
+        for sentence in after_sync(self, runs_dir, there, options.project):
+            self.tell(sentence)
+        return summary
 
 
 def notice(text: str) -> None:
@@ -100,6 +111,6 @@ def connect(
     channel = Channel(credential, Budget(retry_seconds), tell, connections, patience)
     try:
         client = Client(channel)
-        yield Connection(client, client.hello(), make_gate(project, credential.token), project)
+        yield Connection(client, client.hello(), make_gate(project, credential.token), project, tell)
     finally:
         channel.close()

@@ -79,17 +79,21 @@ def parse(text: str, known: Known | None = None) -> Order:
     return Order(found, text.startswith("-"))
 
 
-def phases(order: Order, workspace_id: int, condition_needs: set[sql.Key]) -> list[Phase]:
+def phases(
+    order: Order, workspace_id: int, condition_needs: set[sql.Key], *, forced: bool = False
+) -> list[Phase]:
     """The stretches of an order.
 
     Args:
+        forced: leave the database no other way to find metrics and parameters than by their order.
+            SQLite would rather look at all runs and sort; PostgreSQL weighs that well by itself.
         condition_needs: metrics and parameters that every listed run has, so that the stretch of those
             without it need not be looked at.
     """
     kind, name = order.field.type, order.field.name
     if kind in (Type.METRIC, Type.PARAM):
         table = (run_metrics if kind is Type.METRIC else run_params).alias("o")
-        found = _own_rows(kind, name, table, workspace_id)
+        found = _own_rows(kind, name, table, workspace_id, forced)
         if (kind, name) not in condition_needs:
             there = select(literal(1)).select_from(table).where(*_row(table, name, workspace_id))
             found.append(Phase(None, where=[~exists(there)]))
@@ -103,9 +107,11 @@ def phases(order: Order, workspace_id: int, condition_needs: set[sql.Key]) -> li
     return [Phase(value, type_, where=[value.is_not(None)]), Phase(None, where=[value.is_(None)])]
 
 
-def _own_rows(kind: Type, name: str, table: FromClause, workspace_id: int) -> list[Phase]:
+def _own_rows(kind: Type, name: str, table: FromClause, workspace_id: int, forced: bool) -> list[Phase]:
     """The stretches of those runs that have a metric or parameter."""
     row, *of = _row(table, name, workspace_id)
+    if forced:
+        row = table.c.run_pk + 0 == runs.c.pk
     number = table.c.value if kind is Type.METRIC else table.c.number
     last = Phase(None) if kind is Type.METRIC else Phase(table.c.text)
     found = [Phase(number, float, where=[number.is_not(None)]), last]

@@ -54,9 +54,9 @@ class Listing:
             ]
         )
 
-    def base(self, *, starts: bool = True) -> list[ColumnElement[bool]]:
-        """What holds for each listed run, beside the filter; `starts` as in `Place.limits`."""
-        found = self.place.limits(starts=starts)
+    def base(self) -> list[ColumnElement[bool]]:
+        """What holds for each listed run, beside the filter."""
+        found = self.place.limits()
         states = [state for state in self.states if not self.place.shared or state in SHOWN]
         found.append(runs.c.state == states[0] if len(states) == 1 else runs.c.state.in_(states))
         if self.live:
@@ -81,13 +81,11 @@ def page(connection: Connection, listing: Listing, limit: int, cursor: str | Non
         CursorError: the cursor is damaged, or of another list.
     """
     after = None if cursor is None else cursors.decode(cursor, listing.fingerprint)
-    found: list[tuple[int, str, int, Any]] = []
+    found: list[tuple[int, int, Any]] = []
     for number, phase, last in _remaining(connection, listing, after):
         wanted = limit + 1 - len(found)
-        # SQLite would rather sort all runs than follow the index of a metric; PostgreSQL weighs that well.
-        starts = not phase.shared or connection.dialect.name != "sqlite"
-        rows = connection.execute(_query(listing, phase, last, starts).limit(wanted))
-        found.extend((row[0], row[1], number, row[2] if phase.value is not None else None) for row in rows)
+        rows = connection.execute(_query(listing, phase, last).limit(wanted)).all()
+        found.extend((row[0], number, row[1] if phase.value is not None else None) for row in rows)
         if len(found) > limit:
             break
     more, found = len(found) > limit, found[:limit]
@@ -99,7 +97,8 @@ def page(connection: Connection, listing: Listing, limit: int, cursor: str | Non
     else:
         result.total = len(found)
     if more:
-        _, run, number, value = found[-1]
+        key, number, value = found[-1]
+        run = connection.execute(select(runs.c.client_run_id).where(runs.c.pk == key)).scalar_one()
         last_row = Cursor(listing.fingerprint, number, value, run, result.total, result.is_exact)
         result.next = last_row.encode()
     return result
@@ -128,7 +127,8 @@ def _remaining(
 ) -> Iterator[tuple[int, Phase, tuple[Any, int] | None]]:
     """The stretches of the order from the cursor on, the first with the place to go on after."""
     needs = sql.condition(listing.node, listing.place.workspace_id).required
-    stretches = phases(listing.order, listing.place.workspace_id, needs)
+    forced = connection.dialect.name == "sqlite"
+    stretches = phases(listing.order, listing.place.workspace_id, needs, forced=forced)
     last: tuple[Any, int] | None = None
     if after is not None:
         query = select(runs.c.pk).where(
@@ -154,13 +154,14 @@ def _typed(value: object, phase: Phase) -> object:
     raise CursorError("the cursor is damaged", "start again without `cursor`")
 
 
-def _query(listing: Listing, phase: Phase, last: tuple[Any, int] | None, starts: bool) -> Any:
+def _query(listing: Listing, phase: Phase, last: tuple[Any, int] | None) -> Any:
     condition = sql.condition(listing.node, listing.place.workspace_id, phase.shared)
     source = condition.source()
     for table, on in phase.joins:
         source = source.join(table, on)
-    columns: Sequence[ColumnElement[Any]] = [runs.c.pk, runs.c.client_run_id]
-    where = [*listing.base(starts=starts), *condition.where, *phase.where]
+    # No more than what the indexes hold: looking up each run that does not pass would cost most.
+    columns: Sequence[ColumnElement[Any]] = [phase.key]
+    where = [*listing.base(), *condition.where, *phase.where]
     if phase.value is None:
         if last is not None:
             where.append(phase.key < last[1])

@@ -37,14 +37,9 @@ class Place:
         """All that somebody may see."""
         return cls(who.workspace_id, who.project_id, who.run_id, who.kind == "share")
 
-    def limits(self, *, starts: bool = True) -> list[ColumnElement[bool]]:
-        """What must hold for a row of `runs`; part of every query of it.
-
-        Args:
-            starts: whether a search may start there; else the rows are found by something better.
-        """
-        own = runs.c.workspace_id if starts else runs.c.workspace_id + 0
-        found: list[ColumnElement[bool]] = [own == self.workspace_id]
+    def limits(self) -> list[ColumnElement[bool]]:
+        """What must hold for a row of `runs`; part of every query of it."""
+        found: list[ColumnElement[bool]] = [runs.c.workspace_id == self.workspace_id]
         if self.project_id is not None:
             found.append(runs.c.project_id == self.project_id)
         if self.run_id is not None:

@@ -209,22 +209,13 @@ def _append_to_ledger(
     for project_id in sorted(by_project):
         finished = by_project[project_id]
         entries = [_entry(verdict) for verdict in finished]
-        made = _append_all(connection, project_id, entries, now)
+        made = ledger.append_all(connection, project_id, entries, now)
         for verdict, entry in zip(finished, made, strict=True):
             verdict.ledger = dict(entry)
             told.append({"the_pk": pks[verdict.run], "seq": entry["seq"]})
     connection.execute(
         update(runs).where(runs.c.pk == bindparam("the_pk")).values(ledger_seq=bindparam("seq")), told
     )
-
-
-def _append_all(
-    connection: Connection, project_id: int, entries: list[tuple[str, str, int, str]], now: str
-) -> list[dict[str, int]]:
-    many = getattr(ledger, "append_all", None)
-    if many is not None:
-        return list(many(connection, project_id, entries, now))
-    return [ledger.append(connection, project_id, *entry, now) for entry in entries]
 
 
 def _entry(verdict: Verdict) -> tuple[str, str, int, str]:

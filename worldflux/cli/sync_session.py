@@ -58,10 +58,18 @@ class Connection:
             summary = work.run(run_ids)
         finally:
             locks.close()
-        there = [each.run_id for each in summary.outcomes.values() if each.good]
-        for sentence in after_sync(self, runs_dir, there, options.project):
+        for sentence in after_sync(self, runs_dir, _to_follow_up(summary, runs_dir), options.project):
             self.tell(sentence)
         return summary
+
+
+def _to_follow_up(summary: Summary, runs_dir: Path) -> list[str]:
+    """Runs that bring evidence along, and one of each project, whose ledger is looked at."""
+    from worldflux.cli.evidence_packing import ARCHIVE
+
+    there = [each.run_id for each in summary.outcomes.values() if each.good]
+    named = {*summary.projects.values(), *there[-1:]}
+    return [run_id for run_id in there if run_id in named or (runs_dir / run_id / ARCHIVE).is_file()]
 
 
 def notice(text: str) -> None:

@@ -75,7 +75,11 @@ def told(run_id: str, result: Result) -> Outcome:
 
 @dataclass
 class Summary:
-    """What became of all runs of one command."""
+    """What became of all runs of one command.
+
+    Attributes:
+        projects: project -> one of its runs that was looked at.
+    """
 
     server: str
     workspace: str
@@ -83,6 +87,7 @@ class Summary:
     requests: int = 0
     seconds: float = 0.0
     warnings: list[str] = field(default_factory=list)
+    projects: dict[str, str] = field(default_factory=dict)
 
     def add(self, outcome: Outcome) -> None:
         self.outcomes[outcome.run_id] = outcome

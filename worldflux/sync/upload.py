@@ -166,6 +166,7 @@ class Upload:
                 self._settle(failed(run_id, error))
                 continue
             found.append((seen, state))
+            self.summary.projects.setdefault(seen.project, run_id)
             if state.status != "final" or state.manifest_sha256 != seen.sha256:
                 wanted += [artifact.sha256 for artifact in seen.artifacts]
         missing: dict[str, int] = {}

@@ -211,6 +211,8 @@ class Schedule:
     def _start(self, host: Host, *words: str) -> _Sync:
         self._number += 1
         out = self.folder / f"out{self._number}"
+        for each in (out, Path(f"{out}.err")):
+            each.touch()  # a client may be killed before it opens them
         argv = ["--json", "sync", "--retry-for", "2s", "--jobs", str(self.random.choice([1, 2, 4])), *words]
         digests = {
             each: sha256((host.runs_dir / each / "manifest.json").read_bytes()) for each in host.run_ids()

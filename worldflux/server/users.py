@@ -170,8 +170,13 @@ def verify(core: Core, login: str, password: str, address: str) -> User | None:
     lowered = login.strip().lower()[:200]
     doors = [(f"signin/{keys.digest(f'{lowered}|{address}')[:32]}", FREE_TRIES),
              (f"signin/{keys.digest(lowered)[:32]}", FREE_TRIES_ANYWHERE)]  # fmt: skip
-    with core.db.read() as connection:
+    # Counted before the password is looked at: many tries at once are not fewer tries.
+    with core.db.write() as connection:
+        core.db.lock(connection, [door for door, _ in doors])
         wait = max(_wait(connection, door, free) for door, free in doors)
+        if wait <= 0:
+            for door, _ in doors:
+                _count(core, connection, door, 1)
         row = connection.execute(select(users).where(users.c.login == lowered)).mappings().first()
     if wait > 0:
         raise Problem(
@@ -180,13 +185,12 @@ def verify(core: Core, login: str, password: str, address: str) -> User | None:
         )  # fmt: skip
     stored = row["password_hash"] if row is not None and row["disabled_at"] is None else None
     right = _matches(stored or _nobody(), password[: LONGEST + 1]) and stored is not None
+    if not right or row is None:
+        return None
     with core.db.write() as connection:
-        if not right or row is None:
-            core.db.lock(connection, [door for door, _ in doors])
-            for door, _ in doors:
-                _count(core, connection, door)
-            return None
+        core.db.lock(connection, [door for door, _ in doors])
         connection.execute(delete(settings).where(settings.c.name == doors[0][0]))
+        _count(core, connection, doors[1][0], -1)
         found = connection.execute(
             select(workspaces.c.pk, workspaces.c.slug, memberships.c.scopes)
             .join(memberships, memberships.c.workspace_id == workspaces.c.pk)
@@ -211,7 +215,7 @@ def _wait(connection: Connection, door: str, free: int) -> float:
     tries, last = _tries(connection, door)
     if tries < free:
         return 0.0
-    return last + min(LONGEST_WAIT, 2.0 ** min(tries - free, 20)) - time.time()
+    return last + min(LONGEST_WAIT, 2.0 ** min(tries - free + 1, 20)) - time.time()
 
 
 def _tries(connection: Connection, door: str) -> tuple[int, float]:
@@ -224,9 +228,9 @@ def _tries(connection: Connection, door: str) -> tuple[int, float]:
     return int(found["tries"]), float(found["last"])
 
 
-def _count(core: Core, connection: Connection, door: str) -> None:
-    tries, _ = _tries(connection, door)
-    value = json.dumps({"tries": tries + 1, "last": time.time()})
+def _count(core: Core, connection: Connection, door: str, more: int) -> None:
+    tries, last = _tries(connection, door)
+    value = json.dumps({"tries": max(0, tries + more), "last": time.time() if more > 0 else last})
     statement = core.db.insert(settings).values(name=door, value=value)
     connection.execute(statement.on_conflict_do_update(index_elements=["name"], set_={"value": value}))
 

@@ -17,6 +17,8 @@ from server_process import Server
 from sync_lab import Desk
 
 from worldflux.sync import blobs
+from worldflux.sync.http import Reply
+from worldflux.sync.snapshot import Committed
 
 BIN = Path(sys.executable).parent
 
@@ -116,6 +118,16 @@ def test_an_upload_goes_on_where_it_was_cut(desk: Desk) -> None:
     outcome = desk.one(run_id)
     assert outcome.outcome == "new" and outcome.sent < 600_000
     desk.assert_same(run_id)
+
+
+def test_a_wrong_idea_of_the_offset_is_put_right(desk: Desk) -> None:
+    """Somebody else sent more of the same artifact meanwhile: the server's offset counts, not ours."""
+    data = os.urandom(1_500_000)
+    run_id = make_run(desk.runs_dir, artifacts={"weights": data})
+    artifact = Committed("artifacts/weights", len(data), sha256(data))
+    desk.client.patch_blob(artifact.sha256, 0, len(data), data[:1_000_000])
+    sent = blobs.upload(desk.client, desk.runs_dir / run_id, artifact, 0, 400_000)
+    assert sent == 500_000 and desk.client.missing_blobs([artifact.sha256]) == {}
 
 
 def test_a_beginning_with_other_bytes_is_thrown_away(desk: Desk) -> None:
@@ -268,3 +280,28 @@ def test_threads_of_one_client_do_not_mix(
     for each in threads:
         each.join()
     assert failures == []
+
+
+def test_a_proxy_that_takes_little_gets_little(
+    server: Server, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Something on the way refuses large bodies with 413: bundles and parts become smaller and get through."""
+    real = desk.channel.send
+    sizes: list[int] = []
+
+    def narrow(method: str, path: str, body: bytes | None = None, headers: object = None) -> Reply:
+        sizes.append(len(body or b""))
+        if len(body or b"") > 300_000:
+            return Reply(413, {}, b"<html>too large</html>")
+        return real(method, path, body, headers)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(desk.channel, "send", narrow)
+    ids = [make_run(desk.runs_dir, log=os.urandom(40_000).hex().encode() + b"\n") for _ in range(12)]
+    ids.append(
+        make_run(desk.runs_dir, log=b"a long log\n" * 200_000, artifacts={"big": os.urandom(3_000_000)})
+    )
+    assert desk.upload().counts["new"] == 13
+    assert max(sizes) > 300_000 and len([size for size in sizes if size > 300_000]) < 12
+    monkeypatch.undo()
+    for run_id in ids:
+        desk.assert_same(run_id)

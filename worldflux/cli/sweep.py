@@ -105,6 +105,7 @@ def launch(launcher: Any, job_overrides: Sequence[Sequence[str]]) -> list[Any]:
     work = Sweep(jobs, ledger, project)
     if work.run():
         raise KeyboardInterrupt
+    _sync(jobs, ledger, project)
     ended = [work.ended.get(job.job_id) or work.newest(job, 0, "the job did not run") for job in jobs]
     return [
         job_return(job.request.overrides, each.told(job.request.spec.objective))

@@ -6,6 +6,7 @@ import hashlib
 import os
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from worldflux.sync.spans import BLOCK, Changed
 
 if TYPE_CHECKING:
     from worldflux.sync.client import Client
+    from worldflux.sync.progress import Progress
     from worldflux.sync.snapshot import Committed
 
 #: A part that took longer makes the next one half as large, a quick one twice.
@@ -86,6 +88,18 @@ def upload(
         raise Changed(str(error)) from None
 
 
+def transfer(
+    client: Client, progress: Progress, folder: Path, artifact: Committed, offset: int, most: int
+) -> int:
+    """`upload`, with its progress shown under the artifact's own name."""
+    key = artifact.sha256
+    progress.blob(key, artifact.path.rpartition("/")[2], artifact.bytes)
+    try:
+        return upload(client, folder, artifact, offset, most, partial(progress.advance, key))
+    finally:
+        progress.blob_done(key)
+
+
 def _send(
     client: Client,
     file: int,
@@ -110,7 +124,14 @@ def _send(
         if offset + len(data) == artifact.bytes:
             _check_end(digest, data, file, before, artifact)
         begun = time.monotonic()
-        there, complete = client.patch_blob(artifact.sha256, offset, artifact.bytes, data)
+        try:
+            there, complete = client.patch_blob(artifact.sha256, offset, artifact.bytes, data)
+        except BundleRefused as error:
+            # A proxy on the way may take less than the server does.
+            if error.reply.status != 413 or len(data) <= LEAST_PART_BYTES:
+                raise
+            size = most = max(LEAST_PART_BYTES, len(data) // 4)
+            continue
         took = time.monotonic() - begun
         if complete:
             advance(artifact.bytes - offset)

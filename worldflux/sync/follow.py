@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from worldflux.errors import TemporaryError, WorldFluxError
+from worldflux.errors import RefusedError, TemporaryError, WorldFluxError
 from worldflux.run.machine import owner_alive
 from worldflux.sync import snapshot, spans
 from worldflux.sync.beneath import Unreadable, open_beneath, read_at
@@ -57,6 +57,7 @@ class _Tail:
     seen: Snapshot | None = None
     told_sha256: str = ""
     asked: bool = False
+    ask_at: float = -1e9
     changed: float = 0.0
     problem: str = ""
 
@@ -94,7 +95,6 @@ class Follow:
 
         Raises:
             AccessError: the key is not accepted.
-            SecretRefused: a manifest carries a secret.
         """
         tails = {run_id: _Tail(run_id, self.runs_dir / run_id) for run_id in run_ids}
         left_open: list[str] = []
@@ -144,7 +144,8 @@ class Follow:
 
     def _ask(self, tails: Sequence[_Tail]) -> None:
         """Ask how far the server is with runs of which that is not known."""
-        unknown = [tail for tail in tails if not tail.asked and tail.seen is not None]
+        now = self._clock()
+        unknown = [tail for tail in tails if not tail.asked and tail.seen and tail.ask_at <= now]
         if not unknown:
             return
         states = self.client.states([tail.run_id for tail in unknown])
@@ -152,6 +153,7 @@ class Follow:
             state = states[tail.run_id]
             if state.status in ("deleted", "final"):
                 self._problem(tail, f"it is {state.status} on the server, so nothing more is sent")
+                tail.ask_at = now + self.hello.heartbeat_seconds
                 continue
             self._go_on(tail, state)
 
@@ -175,6 +177,7 @@ class Follow:
                 tail.cursors[stream.name] = _Cursor()
             except (spans.Changed, spans.Diverged) as error:
                 self._problem(tail, f"{stream.path}: {error}")
+                tail.ask_at = self._clock() + self.hello.heartbeat_seconds
                 return
         tail.told_sha256 = state.manifest_sha256 or ""
         tail.asked = True
@@ -188,7 +191,11 @@ class Follow:
         steps: dict[str, dict[str, _Cursor]] = {}
         room = self.hello.limits.bundle_bytes // 2
         for tail in tails:
-            own, after = self._frames(tail, min(room, ROUND_BYTES))
+            try:
+                own, after = self._frames(tail, min(room, ROUND_BYTES))
+            except RefusedError as error:
+                self._problem(tail, error.problem)
+                continue
             if own and sum(each.size for each in frames) + sum(each.size for each in own) <= room:
                 frames += own
                 steps[tail.run_id] = after

@@ -15,6 +15,9 @@ from worldflux.sync.wire import Frame, Limits, frame
 #: runs, small enough that a cut connection costs little.
 BUNDLE_BYTES = 2 * 2**20
 
+#: They do not become smaller than this, however little something on the way takes.
+LEAST_BUNDLE_BYTES = 64 * 1024
+
 #: The largest part of a stream in one frame.
 PART_BYTES = 1 << 20
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from worldflux.sync.client import BundleRefused, Client
 from worldflux.sync.journal import Entry, Journal
 from worldflux.sync.locks import RunLocks
 from worldflux.sync.outcome import Outcome, Summary, failed, outcome_of, told
-from worldflux.sync.pack import Bundle, frames_of, is_short
+from worldflux.sync.pack import BUNDLE_BYTES, LEAST_BUNDLE_BYTES, Bundle, frames_of, is_short
 from worldflux.sync.plan import FileChanged, Options, RunPlan, plan_run
 from worldflux.sync.progress import Progress, Silent
 from worldflux.sync.snapshot import Committed, Snapshot, Stamp
@@ -219,24 +219,8 @@ class Upload:
 
     def _submit_blob(self, plan: RunPlan, blob: Committed, offset: int) -> Future[Any]:
         assert self._pool is not None
-        limits, folder = self.hello.limits, plan.snapshot.folder
-        label = blob.path.rpartition("/")[2]
-
-        def work() -> int:
-            self.progress.blob(blob.sha256, label, blob.bytes)
-            try:
-                return blobs.upload(
-                    self.client,
-                    folder,
-                    blob,
-                    offset,
-                    limits.patch_bytes,
-                    lambda count: self.progress.advance(blob.sha256, count),
-                )
-            finally:
-                self.progress.blob_done(blob.sha256)
-
-        return self._pool.submit(work)
+        folder, most = plan.snapshot.folder, self.hello.limits.patch_bytes
+        return self._pool.submit(blobs.transfer, self.client, self.progress, folder, blob, offset, most)
 
     def _rest(self, plan: RunPlan) -> None:
         """Send all of a run but its large artifacts: with others, or alone when it is long."""
@@ -338,16 +322,28 @@ class Upload:
     def _refused(self, bundle: Bundle, error: BundleRefused) -> None:
         """A bundle that is refused as a whole is divided until it is known what is wrong with which run."""
         assert self._pool is not None
+        shrunk = error.reply.status == 413 and self._shrink()
         if len(bundle.plans) > 1:
             for half in bundle.halves():
                 self._bundles[self._pool.submit(self.client.send_bundle, half.frames)] = half
             return
         plan = bundle.plans[0]
-        if error.reply.status == 409:
+        if error.reply.status == 409 or shrunk:
             self._again[plan.run_id] = error.reply.why
             return
         outcome = Outcome(plan.run_id, "refused", code=error.code, detail=error.problem, hint=error.hint)
         self._settle(outcome)
+
+    def _shrink(self) -> bool:
+        """Send smaller bundles from now on: a proxy on the way may take less than the server does."""
+        limits = self.hello.limits
+        now = min(limits.bundle_bytes, BUNDLE_BYTES)
+        if now <= LEAST_BUNDLE_BYTES:
+            return False
+        self.hello = replace(
+            self.hello, limits=replace(limits, bundle_bytes=max(LEAST_BUNDLE_BYTES, now // 4))
+        )
+        return True
 
     def _answered(self, plan: RunPlan, result: Result) -> None:
         run_id, sent = plan.run_id, plan.stream_bytes + len(plan.snapshot.data)

@@ -373,7 +373,7 @@ class TestServer:
         (row,) = sessions(wf("auth", "status", "--json", **env))
         assert (row["source"], row["state"], row["chosen_by"]) == ("environment", "valid", "WORLDFLUX_SERVER")
         ended = wf("auth", "logout", **env)
-        assert ended.code == 0 and "WORLDFLUX_API_KEY is still set" in ended.err
+        assert ended.code == 0 and "WORLDFLUX_API_KEY is set and will be used" in ended.err
         with gatekeeper() as other:
             ended = wf("auth", "status", "--server", other.url, **env)
             assert ended.code == 5 and other.seen == []
@@ -386,6 +386,16 @@ class TestServer:
         assert "comes before" in login(key, "--allow-plaintext", WORLDFLUX_API_KEY=second).err
         (row,) = sessions(wf("auth", "status", "--json", WORLDFLUX_API_KEY=second))
         assert row["last4"] == second[-4:] and server.authorizations[-1] == f"Bearer {second}"
+
+    def test_a_damaged_key_in_the_environment(
+        self, login: Login, key: str, server: Gatekeeper, wf: Run
+    ) -> None:
+        """It does not turn a login or a logout that was done into a failure, and is named."""
+        ended = login(key, "--allow-plaintext", WORLDFLUX_API_KEY=key[:-1])
+        assert ended.code == 0 and "WORLDFLUX_API_KEY holds 42 characters" in ended.err
+        assert wf("auth", "status", WORLDFLUX_API_KEY=key[:-1]).code == 2
+        ended = wf("auth", "logout", WORLDFLUX_API_KEY=key[:-1])
+        assert ended.code == 0 and "removed the key" in ended.out
 
 
 class TestStatus:

@@ -340,3 +340,13 @@ def test_a_home_that_can_not_be_made_is_an_error_of_storage(
     monkeypatch.setenv("WORLDFLUX_HOME", str(tmp_path / "file" / "home"))
     with pytest.raises(WorldFluxError, match="can not be written"):
         credential_file.store(A, make_key())
+
+
+def test_without_a_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user without an account in a container is told which variable to set."""
+    monkeypatch.delenv("WORLDFLUX_HOME")
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("pwd.getpwuid", {}.__getitem__)  # what is missing is the account, not our code
+    with pytest.raises(UsageError, match="no home folder") as caught:
+        credential_file.read()
+    assert "WORLDFLUX_HOME" in caught.value.hint

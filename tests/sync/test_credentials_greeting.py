@@ -95,6 +95,13 @@ def test_nobody_there() -> None:
         greet(Credential(make_key(), "file", f"http://127.0.0.1:{port}"))
 
 
+def test_causes_are_in_words(server: Gatekeeper, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file of certificates that is not there is named, not called an unreachable server without a reason."""
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/nonexistent/ca.pem")
+    with pytest.raises(TemporaryError, match=r"CA certificate bundle, invalid path: /nonexistent/ca\.pem"):
+        greet(Credential(make_key(), "file", server.url.replace("http:", "https:")))
+
+
 def test_another_kind_of_server(server: Gatekeeper) -> None:
     """https to a server without TLS is said to be about the certificate or the connection, not a traceback."""
     with pytest.raises(TemporaryError):

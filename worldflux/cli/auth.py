@@ -194,7 +194,6 @@ def _signed_in(session: Session, kept: Kept) -> Answer:
     from dataclasses import replace
 
     from worldflux.cli.cloud_session import SOON_DAYS, expiry
-    from worldflux.sync import credentials
 
     shown = replace(session, source=kept.store)
     data = {**shown.row(), "store": kept.store, "place": kept.place}
@@ -210,15 +209,21 @@ def _signed_in(session: Session, kept: Kept) -> Answer:
         warnings.append("the server was not asked whether it knows the key")
     if session.days_left is not None and session.days_left <= SOON_DAYS:
         warnings.append(f"the key {expiry(session)}")
-    if credentials.from_environment(session.server, _project_server()) is not None:
-        warnings.append(f"{credentials.VARIABLE} is set and comes before the key that was kept")
+    if shadow := _shadow(session.server):
+        warnings.append(f"{shadow} and comes before the key that was kept")
     return Answer(data, "\n".join(lines), warnings=warnings)
 
 
-def _project_server() -> str | None:
+def _shadow(server: str) -> str:
+    """Why the environment's key comes before a stored one of this server; empty when it does not."""
     from worldflux.cli.cloud_session import project_server
+    from worldflux.sync import credentials
 
-    return project_server()
+    try:
+        found = credentials.from_environment(server, project_server())
+    except UsageError as error:
+        return error.problem  # what was done is done; the variable is told about and not an error of it
+    return f"{credentials.VARIABLE} is set" if found else ""
 
 
 def _place(kept: Kept) -> str:
@@ -312,8 +317,8 @@ def logout(args: argparse.Namespace) -> Answer:
         data["servers"].append({"server": server, "removed": list(done.removed)})
         where = " and ".join(_removed(place) for place in done.removed)
         lines.append(f"removed the key of {server} from {where}" if where else f"no key of {server} was kept")
-        if credentials.from_environment(server, _project_server()) is not None:
-            warnings.append(f"{credentials.VARIABLE} is still set and will be used for {server}")
+        if shadow := _shadow(server):
+            warnings.append(f"{shadow} and will be used for {server}")
         if done.removed:
             warnings.append(f"the key still works; take it back on {server}: worldflux server key revoke")
     text = "\n".join(lines or ["no key was kept"])

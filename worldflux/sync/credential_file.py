@@ -12,7 +12,7 @@ import re
 import stat
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from worldflux.errors import RefusedError, TemporaryError, UsageError
@@ -28,9 +28,16 @@ _TOKEN = re.compile(r'token\s*=\s*"([A-Za-z0-9_]+)"\s*(?:#.*)?')
 
 
 def home() -> Path:
-    """`$WORLDFLUX_HOME`, by default `~/.worldflux`."""
+    """`$WORLDFLUX_HOME`, by default `~/.worldflux`.
+
+    Raises:
+        UsageError: nothing says where that is, as for a user without an account in a container.
+    """
     named = os.environ.get("WORLDFLUX_HOME")
-    return Path(named) if named else Path.home() / ".worldflux"
+    try:
+        return Path(named) if named else Path.home() / ".worldflux"
+    except RuntimeError:
+        raise UsageError("there is no home folder", "export WORLDFLUX_HOME=DIR") from None
 
 
 def path() -> Path:
@@ -134,9 +141,18 @@ def remove(origin: str) -> bool:
         if keys:
             _write(keys)
         else:
-            path().unlink(missing_ok=True)
-            _sync_folder(home())
+            _unlink()
     return True
+
+
+def _unlink() -> None:
+    from worldflux.manifest.storage import storage_error
+
+    try:
+        path().unlink(missing_ok=True)
+        _sync_folder(home())
+    except OSError as error:
+        raise storage_error(path(), error) from None
 
 
 def make_home() -> None:
@@ -196,8 +212,10 @@ def _write(keys: Mapping[str, str]) -> None:
 def _sync_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        with suppress(OSError):  # some network file systems have no such call
-            os.fsync(descriptor)
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network file systems have no such call
+            raise
     finally:
         os.close(descriptor)
 

@@ -146,8 +146,9 @@ def _cause(error: BaseException) -> str:
         if inner is None:
             break
         reason = inner
-    text = getattr(reason, "strerror", None) or str(reason)
-    return re.sub(r"\[Errno -?\d+\] ", "", str(text).rpartition(": ")[2])[:200] or type(reason).__name__
+    text = re.sub(r"^(?:<[^>]*>|\w+\([^)]*\)): ", "", str(getattr(reason, "strerror", None) or reason))
+    text = re.sub(r"\[Errno -?\d+\] |^Failed to establish a new connection: ", "", text)
+    return text[:200] or type(reason).__name__
 
 
 def _judge(origin: str, status: int, body: bytes) -> Greeting:

@@ -28,19 +28,25 @@ def rows_of(folder: Path, manifest: Manifest) -> bytes:
     would prove nothing.
     """
     lines: list[str] = []
-    specs = manifest.config["resolved"].get("metrics")
     for name in sorted(manifest.metrics):
-        metric = manifest.metrics[name]
-        spec = specs.get(name) if isinstance(specs, Mapping) else None
-        if metric.get("kind") != "success" or not isinstance(spec, Mapping):
-            continue
-        outcomes = _outcomes(folder / "artifacts", spec)
-        if outcomes is None or (sum(outcomes), len(outcomes)) != (metric.get("k"), metric.get("n")):
-            continue
+        outcomes = outcomes_of(folder, manifest, name)
         if len(lines) + len(outcomes) > MAX_ROWS:
             break
         lines += [_line(name, index, outcome) for index, outcome in enumerate(outcomes)]
     return "".join(lines).encode()
+
+
+def outcomes_of(folder: Path, manifest: Manifest, name: str) -> list[bool]:
+    """The outcomes behind one success rate, in order; empty when the run folder no longer gives its k and n."""
+    metric = manifest.metrics[name]
+    specs = manifest.config["resolved"].get("metrics")
+    spec = specs.get(name) if isinstance(specs, Mapping) else None
+    if metric.get("kind") != "success" or not isinstance(spec, Mapping):
+        return []
+    outcomes = _outcomes(folder / "artifacts", spec)
+    if outcomes is None or (sum(outcomes), len(outcomes)) != (metric.get("k"), metric.get("n")):
+        return []
+    return outcomes
 
 
 def counts(rows: bytes) -> dict[str, tuple[int, int]]:

@@ -150,14 +150,19 @@ class Server:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(10)
+        self._close()
+
+    def _close(self) -> None:
+        self.session.close()
+        if self.process.stdout:
+            self.process.stdout.close()
 
     def restart(self) -> None:
         """Start it again on the same data and port."""
+        self._close()
         port = self.url.rpartition(":")[2]
         again = start(self.data, self.database, *self.arguments, port=port)
-        self.process, self.url = again.process, again.url
-        self.session.close()
-        self.session = requests.Session()
+        self.process, self.url, self.session = again.process, again.url, again.session
 
     def stop(self) -> int:
         """End it as Ctrl-C would; its exit code."""
@@ -170,8 +175,7 @@ class Server:
             self.kill()
             raise
         finally:
-            if self.process.stdout:
-                self.process.stdout.close()
+            self._close()
 
 
 def start(data: Path, database: str | None = None, *arguments: str, port: str = "0") -> Server:

@@ -171,6 +171,6 @@ def _announcement(url: str, key: NewKey | None, settings: Settings) -> str:
         lines += [
             "",
             f"first admin key (shown this once, keep it): {key.token}",
-            f"next: worldflux auth login {url}",
+            f"next: worldflux auth login --server {url}",
         ]
     return "\n".join(lines)

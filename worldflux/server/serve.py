@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import signal
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -136,6 +137,9 @@ def answer(settings: Settings, listen: Listen, listener: socket.socket) -> int:
     """Answer requests in this process until a signal ends it; 0 when it was up at all."""
     import uvicorn
 
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # Once all is finished uvicorn raises the signal again; being told to end is no failure.
+        signal.signal(number, lambda *_: None)
     server = uvicorn.Server(
         uvicorn.Config(
             APP, factory=True, log_level="warning", access_log=False, server_header=False, ws="none",

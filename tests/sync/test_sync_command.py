@@ -256,6 +256,28 @@ def test_a_server_killed_in_the_middle_is_no_loss(project: Path, tmp_path: Path)
         own.stop()
 
 
+def test_what_programs_read_fits_its_schema(wf: Run, project: Path, server: Server) -> None:
+    """Good and bad answers of sync and its neighbours have the published form."""
+    import jsonschema
+
+    from worldflux.cli import schema
+
+    document = schema.load("cli")
+    make_run(project / "runs", log=b"one\n", metrics=metric_lines(2), artifacts={"a": b"1"})
+    make_run(project / "runs", status="interrupted", recorded=False, log=b"one\ntorn")
+    broken = make_run(project / "runs", artifacts={"b": b"2"})
+    (project / "runs" / broken / "artifacts" / "b").write_bytes(b"3")
+    calls = [
+        ["sync", "--dry-run"], ["sync"], ["sync", "--all"], ["sync", "nothing"], ["status"],
+        ["runs", "list", "--remote"], ["runs", "list", "--remote", "--filter", "((("], ["runs", "list"],
+    ]  # fmt: skip
+    for words in calls:
+        jsonschema.validate(wf("--json", *words).envelope, document)
+    jsonschema.validate(
+        wf("--json", "sync", WORLDFLUX_SERVER="http://127.0.0.1:9", WORLDFLUX_API_KEY="").envelope, document
+    )
+
+
 def test_bars_only_where_somebody_looks(wf: Run, project: Path, server: Server) -> None:
     """On a terminal there are bars, gone at the end; a pipe gets plain text and --json nothing else."""
     make_run(project / "runs", artifacts={"weights.bin": os.urandom(3_000_000)})

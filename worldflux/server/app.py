@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from worldflux import __version__
-from worldflux.server import blobs, db, problems
+from worldflux.server import blobs, db, openapi, problems
 from worldflux.server.access import Access
 from worldflux.server.buckets import Buckets
 from worldflux.server.core import Core
@@ -73,6 +73,7 @@ def create_app(settings: Settings) -> FastAPI:
     for name in ROUTERS:
         # Flat, so that the list of routes is whole: tests walk it.
         app.router.routes.extend(importlib.import_module(name).router.routes)
+    openapi.install(app)
     return app
 
 

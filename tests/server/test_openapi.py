@@ -28,7 +28,9 @@ STRICTER = {
     "POST /api/sync/heartbeat", "POST /api/sync/bundle", "POST /api/sync/blobs", "HEAD /api/sync/blobs/{sha256}",
     "PATCH /api/sync/blobs/{sha256}", "POST /api/api-keys", "POST /api/api-keys/{key_id}/rotate",
     "PUT /api/runs/{id}/evidence", "PUT /api/runs/{id}/signature", "PUT /api/trusted-keys/{name}",
-    "PATCH /api/workspace", "POST /api/workspaces", "PATCH /api/workspaces/{slug}", "POST /api/session", "POST /api/session/password", "POST /api/users", "PATCH /api/users/{login}",
+    "PATCH /api/workspace", "POST /api/workspaces",
+    "PATCH /api/workspaces/{slug}", "POST /api/session", "POST /api/session/password", "POST /api/users",
+    "PATCH /api/users/{login}",
 }  # fmt: skip
 
 

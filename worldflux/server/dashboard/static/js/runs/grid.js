@@ -3,7 +3,7 @@ import { eachFrame, h } from "../dom.js";
 import { shown } from "../format.js";
 import { icon } from "../icon.js";
 
-const OVERSCAN = 8;
+const OVERSCAN = 4;
 // Chromium stops laying out boxes near 33 million pixels.
 const TALLEST = 16000000;
 
@@ -90,6 +90,19 @@ export class Grid {
     this.setPinned(this.pinned);
     // At once: a frame without rows would flicker.
     this.paint();
+  }
+
+  /** Show the choice on the rows that are there, without building them again. */
+  showChoice() {
+    for (const row of this.element.querySelectorAll(".grid-row:not(.waiting)")) {
+      const place = Number(row.dataset.place);
+      const run = place < 0 ? this.pinned : this.hooks.run(place);
+      if (!run) continue;
+      const chosen = this.hooks.chosen(run.id);
+      row.classList.toggle("chosen", chosen);
+      row.setAttribute("aria-selected", String(chosen));
+      row.querySelector("input").checked = chosen;
+    }
   }
 
   paint() {

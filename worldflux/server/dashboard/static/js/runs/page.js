@@ -29,7 +29,7 @@ class RunsPage {
     this.known = { metrics: [], params: [], tags: [] };
     this.baseline = null;
     this.fresh = 0;
-    this.choice = new Choice(() => { this.grid.reset(); this.tell(); });
+    this.choice = new Choice(() => { this.grid.showChoice(); this.tell(); });
     this.box = new FilterBox({ apply: (filter) => this.change({ filter }), known: () => this.known });
     this.line = h("div.status-line", { role: "status" });
     this.groups = h("div.group-place", { hidden: true });
@@ -173,8 +173,16 @@ class RunsPage {
       h("button.button", { type: "button", onclick: () => this.load() }, "Try again")));
   }
 
+  /** Until the server has told all names: those of the metrics in the rows that are here. */
+  guess() {
+    const seen = new Map();
+    for (const run of this.rows.list) for (const name of Object.keys(run.metrics || {})) seen.set(name, (seen.get(name) || 0) + 1);
+    this.known.metrics = [...seen].map(([name, runs]) => ({ name, runs })).sort((a, b) => b.runs - a.runs || (a.name < b.name ? -1 : 1));
+  }
+
   drawn() {
     this.box.fault(null);
+    if (!this.known.ready) this.guess();
     const columns = this.columns();
     const shape = JSON.stringify([columns.map((each) => each.id), this.view.sort, innerWidth <= 640]);
     if (shape !== this.shape) {
@@ -256,8 +264,10 @@ class RunsPage {
       event.preventDefault();
       this.box.input.focus();
     });
-    this.ready = this.learn();
-    await Promise.all([this.load(), this.ready.catch(complain)]);
+    // The first rows name metrics enough to choose columns; what else there is comes after them.
+    const rows = this.view.differs || this.view.group ? null : this.load();
+    this.ready = (rows || Promise.resolve()).then(() => this.learn());
+    await Promise.all([rows || this.load(), this.ready.catch(complain)]);
     this.grid.element.focus({ preventScroll: true });
     poll(() => this.refresh(), { idle: IDLE_SECONDS, failed: away });
   }

@@ -88,6 +88,11 @@ class Database:
             with connection.begin():
                 yield connection
 
+    @property
+    def is_writing(self) -> bool:
+        """Whether a write of this process would have to wait for another one of it."""
+        return self._writer.locked()
+
     @contextmanager
     def _turn(self) -> Iterator[None]:
         """SQLite has one writer: threads queue up here, where waiting costs nothing."""

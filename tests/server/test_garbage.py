@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from sent_runs import SentRun, patch, result, send, sha256
-from sqlalchemy import select, update
+from sqlalchemy import select, text, update
 
 from worldflux.server import blobs, db, first, migrations
 from worldflux.server.auth import Principal
@@ -211,3 +211,30 @@ def test_through_the_command(server: object) -> None:
     told = server.command("gc")
     assert (told["blobs"], told["purged"]) == (1, 0)
     assert result(send(server, *run.frames(), expect=200))["outcome"] == "unchanged"
+
+
+def test_what_is_counted_as_stored(house: House) -> None:
+    """A run that is synced again and again with new manifests is counted once, not for each of them."""
+    run = SentRun(status="running")
+    sizes = []
+    for number in range(5):
+        run.name = f"name {number}"
+        house.take(run)
+        with house.db.read() as connection:
+            sizes.append(store.used_bytes(connection, 1))
+    assert max(sizes) - min(sizes) < 100
+
+
+def test_one_run_that_the_database_refuses(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its neighbours in the bundle are stored all the same, and it is told apart."""
+    good, bad, also = SentRun(), SentRun(name="bad"), SentRun()
+    real = store.write.apply
+
+    def refusing(connection_db: object, connection: object, *rest: object) -> object:
+        if any(verdict.run == bad.run_id for verdict in rest[-1]):  # type: ignore[attr-defined]
+            connection.execute(text("INSERT INTO no_such_table VALUES (1)"))  # type: ignore[attr-defined]
+        return real(connection_db, connection, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(store.write, "apply", refusing)
+    told = {entry["run"]: entry["status"] for entry in house.take(good, bad, also)}
+    assert told == {good.run_id: 200, bad.run_id: 500, also.run_id: 200}

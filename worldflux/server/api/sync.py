@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import Annotated, Any
 
+from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Depends, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
@@ -22,6 +24,9 @@ router = APIRouter(prefix="/api/sync", tags=["sync"])
 
 #: Runs or blobs that one question may name.
 MOST_NAMES = 1000
+
+#: Bundles that a worker takes in at a time.
+MOST_WRITERS = 8
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,17}")
@@ -75,7 +80,13 @@ async def bundle(request: Request, core: CoreDep, who: Writer) -> Response:
         raise Problem(415, "media-type", "the body must be a bundle", f"Content-Type: {MEDIA_TYPE}")
     most = core.settings.bundle_bytes
     body = await bodies.read(request, most)
-    return await run_in_threadpool(_store, core, who, request.headers, body, most)
+    return await to_thread.run_sync(_store, core, who, request.headers, body, most, limiter=_writers())
+
+
+@cache
+def _writers() -> CapacityLimiter:
+    """Threads that bundles may have, so that reading does not wait behind them."""
+    return CapacityLimiter(MOST_WRITERS)
 
 
 def _store(core: Core, who: Principal, headers: Any, body: bytes, most: int) -> Response:

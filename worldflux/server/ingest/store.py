@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, func, select, update
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import DBAPIError
 
 from worldflux.manifest.model import utc_now
 from worldflux.server import audit, blobs, ledger
@@ -48,11 +49,24 @@ def store(core: Core, who: Principal, data: bytes) -> list[dict[str, Any]]:
     packed = prepare.pack([frame for frame in frames if frame.run in good], put)
     try:
         return _transaction(core, who, grouped, packed)
-    except (IntegrityError, DBAPIError):
+    except DBAPIError:
         if len(grouped) == 1:
             raise
     # One run that the database can not take must not keep the others out.
-    return [answer for group in grouped for answer in _transaction(core, who, [group], packed)]
+    return [answer for group in grouped for answer in _alone(core, who, group, packed)]
+
+
+def _alone(
+    core: Core, who: Principal, group: prepare.Group, packed: dict[str, bytes | None]
+) -> list[dict[str, Any]]:
+    try:
+        return _transaction(core, who, [group], packed)
+    except DBAPIError as error:
+        kind = type(error.orig).__name__
+        line = {"at": utc_now(), "run": group.run, "error": f"the database refused it: {kind}"}
+        sys.stderr.write(json.dumps(line) + "\n")
+        refused = Verdict(group.run).refuse(500, "refused", "internal", "the server could not store this run")
+        return [refused.answer()]
 
 
 def _transaction(

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Table, bindparam, delete, update
+from sqlalchemy import Connection, Table, bindparam, delete, func, update
 
 from worldflux.server.db import Database
 from worldflux.server.ingest.verdict import Verdict
@@ -73,9 +73,14 @@ def _update(
             update(runs)
             .where(runs.c.pk == bindparam("the_pk"), runs.c.workspace_id == workspace_id)
             .values({name: bindparam(f"to_{name}") for name in names})
-            .values(stored_bytes=runs.c.stored_bytes + bindparam("more"))
+            .values(stored_bytes=runs.c.stored_bytes + bindparam("more") - _replaced(names))
         )
         connection.execute(statement, rows)
+
+
+def _replaced(names: tuple[str, ...]) -> Any:
+    """Bytes of the manifest that a new one takes the place of."""
+    return func.coalesce(func.length(runs.c.manifest), 0) if "manifest" in names else 0
 
 
 def _children(

@@ -25,6 +25,7 @@ PAIRS = {
     "warn": ("warn-soft", "surface"),
     "info": ("info-soft",),
 }
+USABLE = "button, a[href], input, select, textarea, img, [role=img]"
 PAGES = (
     "/p/pusht",
     "/runs/{run}",

@@ -15,7 +15,7 @@ export function support(level) {
   return level ? h(`span.badge.${["production", "experimental", "disabled"].includes(level) ? level : "other"}`, shown(level)) : null;
 }
 
-const EVIDENCE = { signed: ["good", "Signed"], verified: ["good", "Verified"], invalid: ["invalid", "Invalid"], unsigned: ["plain", "Unsigned"], none: ["plain", "No evidence"] };
+const EVIDENCE = { signed: ["plain", "Signed, key unknown"], verified: ["good", "Verified"], invalid: ["invalid", "Invalid"], unsigned: ["plain", "Unsigned"], none: ["plain", "No evidence"] };
 
 export function evidence(state) {
   const [kind, words] = EVIDENCE[state] || ["plain", shown(state || "none")];

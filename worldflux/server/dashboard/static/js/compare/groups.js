@@ -1,4 +1,5 @@
 // Groups of the compared runs: rates with intervals, means, and a paired test where seeds match.
+import { colour } from "../chart.js";
 import { h } from "../dom.js";
 import { interval, metric, number, percent, setting, shown } from "../format.js";
 import { meanInterval, paired, wilson } from "../stats.js";
@@ -10,7 +11,7 @@ export function grouped(runs, key) {
   const groups = new Map();
   for (const run of runs) {
     const name = key ? setting(value(run, key) ?? null) : run.label;
-    if (!groups.has(name)) groups.set(name, { name, runs: [], colour: run.colour });
+    if (!groups.has(name)) groups.set(name, { name, runs: [], colour: key ? colour(groups.size) : run.colour });
     groups.get(name).runs.push(run);
   }
   return [...groups.values()];

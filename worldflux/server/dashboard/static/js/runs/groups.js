@@ -48,11 +48,11 @@ export async function groupTable(view, metrics, open, signal) {
   const query = { project: view.project, by: view.group, metric: metrics.slice(0, MOST_METRICS).map(listed).join(","), filter: view.filter, state: view.state };
   const { groups } = await get("/api/runs/groups", query, signal);
   if (!groups.length) return empty("group", "No runs to group", h("p", "No run fits the filter."));
-  const shownMetrics = metrics.filter((name) => groups.some((group) => group.metrics[name]));
+  const shownMetrics = metrics.filter((name) => groups.some((group) => group.metrics[name] && group.metrics[name].n));
   const scales = Object.fromEntries(shownMetrics.map((name) => [name, scaleOf(groups, name)]));
-  const head = h("tr", h("th", shown(view.group)), h("th.num", "Runs"), h("th", "Status"), shownMetrics.map((name) => h("th.num", h("bdi", shown(name)))));
+  const head = h("tr", h("th", shown(view.group.replaceAll("params.", "").replaceAll(",", " · "))), h("th.num", "Runs"), h("th", "Status"), shownMetrics.map((name) => h("th.num", h("bdi", shown(name)))));
   const rows = groups.map((group) => {
-    const label = group.key === null ? "(not set)" : setting(group.key);
+    const label = [group.key].flat().map((key) => (key === null ? "(not set)" : setting(key))).join(" · ");
     const go = h("button.button.ghost.small", { type: "button", onclick: () => open(within(group, view.filter)) }, h("bdi", label));
     return h("tr", h("td", go), h("td.num", count(group.count)), h("td", statuses(group.by_status)), shownMetrics.map((name) => cell(group.metrics[name], scales[name])));
   });

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from packed_runs import packed, placed
 from reading import new_key, new_workspace, store
 from sent_runs import SentRun, patch, sha256
 from server_process import BIN, Server
@@ -35,28 +36,6 @@ def head(server: Server, project: str, key: str | None = "") -> dict[str, Any]:
 def consistency(server: Server, project: str, old: int, new: int) -> list[str]:
     query = {"project": project, "from": old, "to": new}
     return list(server.call("GET", "/api/sync/consistency", params=query, expect=200).json()["proof"])
-
-
-def placed(run: SentRun, runs: Path) -> Path:
-    """The folder that a sent run came from, with the very bytes that the server has."""
-    folder = runs / run.run_id
-    (folder / "logs").mkdir(parents=True)
-    (folder / "artifacts").mkdir()
-    (folder / "manifest.json").write_bytes(run.manifest())
-    (folder / "metrics.jsonl").write_bytes(run.series or b"")
-    for name, data in run.logs.items():
-        (folder / "logs" / f"{name}.log").write_bytes(data)
-    for path, data in run.artifacts.items():
-        (folder / "artifacts" / path).write_bytes(data)
-    return folder
-
-
-def packed(run: SentRun, tmp_path: Path, key: SigningKey | None) -> Path:
-    """The archive of a sent run; its configuration was never written."""
-    out = tmp_path / f"{run.run_id}.zip"
-    options = Options(key=key, exclude=["config.yaml"])
-    build(placed(run, tmp_path / "runs"), out, Gate(), options, archive=True)
-    return out
 
 
 @pytest.fixture

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +17,7 @@ from server_process import Server
 from sync_lab import Desk
 
 from worldflux.manifest.secrets import Gate
+from worldflux.run.machine import owner
 
 LOG = b"epoch 1\nepoch 2\n\xff\xfe not text\r50%\r100%\nlast line"
 
@@ -129,6 +133,27 @@ def test_a_run_of_another_host_is_never_settled(desk: Desk) -> None:
     assert desk.one(run_id).outcome == "new"
     assert desk.state(run_id)["status"] == "open"
     assert fingerprint(desk.runs_dir / run_id) == before
+
+
+def test_a_run_whose_process_died_is_left_as_it_is(desk: Desk) -> None:
+    """Closing the record is for other commands: sync sends it as it lies here, and does not touch it."""
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    run_id = make_run(desk.runs_dir, status="running", log=b"one\n", owner={**owner(), "pid": child.pid})
+    before = fingerprint(desk.runs_dir / run_id)
+    assert desk.one(run_id).outcome == "new" and desk.state(run_id)["status"] == "open"
+    assert fingerprint(desk.runs_dir / run_id) == before
+
+
+def test_a_wrong_clock_changes_nothing(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that lives ten years in the past or in the future syncs as any other."""
+    for years in (-10, 10):
+        run_id = make_run(desk.runs_dir, log=b"one\n", artifacts={"a": os.urandom(100_000)})
+        now = time.time() + years * 365 * 86400
+        monkeypatch.setattr(time, "time", lambda now=now: now)
+        assert desk.one(run_id).outcome == "new"
+        monkeypatch.undo()
+        desk.assert_same(run_id)
 
 
 def test_two_hosts_with_copies_of_a_run_make_one(

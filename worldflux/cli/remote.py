@@ -19,7 +19,7 @@ def register(actions: Any) -> None:
     reaping = actions.add_parser(
         "reap",
         help="end paid machines that a dead client left behind",
-        description="Find machines by their tags, in all configured regions, and end those that are past "
+        description="Find machines by their tags, in all regions that are configured or were used lately, and end those that are past "
         "their deadline. What WorldFlux did not start is never touched.",
     )
     reaping.add_argument("runs", nargs="*", metavar="RUN", help="also end the machine of this run, now")

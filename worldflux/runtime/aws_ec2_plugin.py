@@ -136,13 +136,14 @@ class AwsEc2Plugin:
         from worldflux.runtime.aws_ec2.launch import Launcher
         from worldflux.runtime.aws_ec2.plan import no_budget
         from worldflux.runtime.aws_ec2.reap import look
+        from worldflux.runtime.aws_ec2.regions import all_of
         from worldflux.runtime.aws_ec2.trip import Trip
 
         if self.settings.budget.max_usd is None:
             raise no_budget()
         stop, cloud = self._stop(ctx.run_id), self._cloud()
         say = _Diary(ctx.output_dir / "logs" / "aws-ec2.log")
-        for ended in look(self.settings.regions)[0]:
+        for ended in look(all_of(self.settings.regions))[0]:
             if ended.ended:
                 say(f"ended {ended.instance_id} of run {ended.run_id}: {ended.why}")
         launcher = Launcher(cloud, self.settings, self._work(ctx, command), self._prices(), say)
@@ -205,7 +206,9 @@ class AwsEc2Plugin:
         journal.note("abandoned")
 
     def reap(self, runs: Sequence[str] = (), *, end: bool = True) -> tuple[list[dict[str, Any]], list[str]]:
-        """Find our machines in all configured regions and end those past their deadline.
+        """Find our machines and end those past their deadline.
+
+        Looked into are all configured regions, and those that this computer launched in lately.
 
         Args:
             runs: ids of runs to end now.
@@ -216,12 +219,12 @@ class AwsEc2Plugin:
         """
         from dataclasses import asdict
 
-        from worldflux.runtime.aws_ec2 import cloud, doctor
+        from worldflux.runtime.aws_ec2 import cloud, doctor, regions
         from worldflux.runtime.aws_ec2.reap import look
 
         if not cloud.installed() or not doctor.credentials_in_sight():
             return [], []
-        found, problems = look(self.settings.regions, runs=runs, end=end)
+        found, problems = look(regions.all_of(self.settings.regions), runs=runs, end=end)
         return [asdict(each) for each in found], problems
 
     def _work(self, ctx: RuntimeContext, command: Sequence[str]) -> Work:

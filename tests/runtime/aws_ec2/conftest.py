@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from aws_world import World
-from fake_aws import BUCKET, REGION, SECRET, FakeAws
+from fake_aws import ACCOUNT, BUCKET, ELSEWHERE, REGION, SECRET, FakeAws
 from fake_machine import Hypervisor, available
 
 
@@ -47,6 +47,7 @@ def aws(one_aws: FakeAws, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeAws]:
         monkeypatch.setenv(name, value)
     one_aws.calm()
     boto3.client("s3").create_bucket(Bucket=BUCKET)
+    one_aws.make_bucket(f"worldflux-{ACCOUNT}-{ELSEWHERE}", ELSEWHERE)
     yield one_aws
     one_aws.calm()
 

@@ -9,6 +9,7 @@ access key that made it.
 from __future__ import annotations
 
 import base64
+import contextlib
 import datetime
 import hashlib
 import hmac
@@ -28,6 +29,8 @@ ACCOUNT, REGION = "123456789012", "us-east-1"
 SECRET = "stand-in-secret"
 ROLE_KEY = "ROLEKEY"
 BUCKET = f"worldflux-{ACCOUNT}-{REGION}"
+#: A second region; the bucket in it goes by its name, too.
+ELSEWHERE = "eu-central-1"
 ON_DEMAND = {
     "t3.micro": 0.0104,
     "c5.large": 0.085,
@@ -50,12 +53,14 @@ class Call:
         detail: the form of a query call, or the path of an object.
         key: access key that signed it.
         own: signed in its headers, so not by a presigned URL.
+        region: that it was signed for.
     """
 
     action: str
     detail: Any
     key: str
     own: bool
+    region: str = REGION
     at: float = field(default_factory=time.time)
 
 
@@ -130,6 +135,14 @@ class FakeAws:
     def fault(self, action: str, kind: str, **more: Any) -> None:
         self.faults.append(Fault(action, kind, **more))
 
+    def make_bucket(self, name: str, region: str) -> None:
+        """A bucket in another region than the first; silent when it is there."""
+        import boto3
+
+        s3 = boto3.client("s3", region_name=region)
+        with contextlib.suppress(s3.exceptions.BucketAlreadyOwnedByYou):
+            s3.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": region})
+
     def calm(self) -> None:
         """No more faults, no hidden machines, the usual prices."""
         self.faults.clear()
@@ -142,11 +155,13 @@ class FakeAws:
         return [call for call in self.calls if call.action == action and key in (None, call.key)]
 
     def instance(self, instance_id: str) -> Any:
-        return self._backends[ACCOUNT][REGION].get_instance(instance_id)
+        """A machine of any region."""
+        return next(each for each in self.instances() if each.id == instance_id)
 
     def instances(self, run_id: str | None = None) -> list[Any]:
         """All machines ever, or those of one run."""
-        found = [i for r in self._backends[ACCOUNT][REGION].all_reservations() for i in r.instances]
+        places = list(self._backends[ACCOUNT].values())
+        found = [i for place in places for r in place.all_reservations() for i in r.instances]
         return [i for i in found if run_id is None or self.tag(i, "worldflux:run-id") == run_id]
 
     def alive(self, run_id: str | None = None) -> list[str]:
@@ -172,7 +187,8 @@ class FakeAws:
         form = _form(env)
         target = env.get("HTTP_X_AMZ_TARGET", "").split(".")[-1]
         action = form.get("Action") or target or f"S3:{env['REQUEST_METHOD']}"
-        call = Call(action, form or env["PATH_INFO"], _access_key(env), "HTTP_AUTHORIZATION" in env)
+        key, region = _signer(env)
+        call = Call(action, form or env["PATH_INFO"], key, "HTTP_AUTHORIZATION" in env, region)
         with self.lock:
             self.calls.append(call)
             fault = next(
@@ -307,7 +323,7 @@ class FakeAws:
         given = env.get("HTTP_AUTHORIZATION", "")
         if not given:
             return "AccessDenied"
-        if _access_key(env) != ROLE_KEY:
+        if _signer(env)[0] != ROLE_KEY:
             return None
         words = dict(re.findall(r"(\w+)=([^,\s]+)", given))
         payload = env.get("HTTP_X_AMZ_CONTENT_SHA256", "")
@@ -350,7 +366,8 @@ def _form(env: dict[str, Any]) -> dict[str, str]:
     return {k: v[0] for k, v in urllib.parse.parse_qs(body.decode(), keep_blank_values=True).items()}
 
 
-def _access_key(env: dict[str, Any]) -> str:
+def _signer(env: dict[str, Any]) -> tuple[str, str]:
+    """Access key and region of a signature."""
     text = env.get("HTTP_AUTHORIZATION", "") + urllib.parse.unquote(env.get("QUERY_STRING", ""))
-    found = re.search(r"Credential=([A-Za-z0-9-]+)/", text)
-    return found[1] if found else ""
+    found = re.search(r"Credential=([A-Za-z0-9-]+)/\d+/([a-z0-9-]+)/", text)
+    return (found[1], found[2]) if found else ("", REGION)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from worldflux.errors import WorldFluxError
 from worldflux.runtime.aws_ec2 import cloud as aws
+from worldflux.runtime.aws_ec2 import regions
 from worldflux.runtime.aws_ec2.cloud import Cloud, explained
 from worldflux.runtime.aws_ec2.launch import bucket_name
 from worldflux.runtime.aws_ec2.plan import Machine
@@ -119,11 +120,12 @@ def _prices(cloud: Cloud, settings: Settings) -> list[str]:
 
 
 def _leftovers(settings: Settings) -> list[str]:
-    found, problems = look(settings.regions, end=False)
+    places = regions.all_of(settings.regions)
+    found, problems = look(places, end=False)
     lines = [f"warning: machines could not be listed: {problem}" for problem in problems]
     late = [each for each in found if each.why]
     if late:
         names = ", ".join(f"{each.instance_id} in {each.region} ({each.why})" for each in late)
         lines.append(f"warning: left behind: {names}; end them: worldflux runs reap")
-    lines.append(f"{len(found)} machines of WorldFlux alive in {', '.join(settings.regions)}")
+    lines.append(f"{len(found)} machines of WorldFlux alive in {', '.join(places)}")
     return lines

@@ -16,7 +16,7 @@ from types import FrameType
 from typing import Any
 
 from worldflux.errors import RefusedError, TemporaryError, WorldFluxError
-from worldflux.runtime.aws_ec2 import bundle, prices, user_data
+from worldflux.runtime.aws_ec2 import bundle, prices, regions, user_data
 from worldflux.runtime.aws_ec2.cloud import NO_CAPACITY, Cloud, explained, run_tags, tags
 from worldflux.runtime.aws_ec2.journal import Journal
 from worldflux.runtime.aws_ec2.plan import (
@@ -164,6 +164,7 @@ class Launcher:
     def _start(self, journal: Journal, attempt: int, index: int, plan: Plan) -> None:
         parameters = self._parameters(plan, attempt)
         token = f"wf-{self.work.run_id}-{attempt}-{index}"
+        regions.note(self.cloud.region, plan.deadline)
         with signals_held():
             journal.launching(
                 attempt=attempt,

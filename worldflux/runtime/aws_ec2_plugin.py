@@ -135,7 +135,7 @@ class AwsEc2Plugin:
         from worldflux.runtime.aws_ec2.journal import Journal
         from worldflux.runtime.aws_ec2.launch import Launcher
         from worldflux.runtime.aws_ec2.plan import no_budget
-        from worldflux.runtime.aws_ec2.reap import look
+        from worldflux.runtime.aws_ec2.reap import clear_the_way
         from worldflux.runtime.aws_ec2.regions import all_of
         from worldflux.runtime.aws_ec2.trip import Trip
 
@@ -143,9 +143,7 @@ class AwsEc2Plugin:
             raise no_budget()
         stop, cloud = self._stop(ctx.run_id), self._cloud()
         say = _Diary(ctx.output_dir / "logs" / "aws-ec2.log")
-        for ended in look(all_of(self.settings.regions))[0]:
-            if ended.ended:
-                say(f"ended {ended.instance_id} of run {ended.run_id}: {ended.why}")
+        clear_the_way(cloud, all_of(self.settings.regions), say)
         launcher = Launcher(cloud, self.settings, self._work(ctx, command), self._prices(), say)
         next(launcher.plans(_now()))
         journal = Journal.begin(
@@ -247,9 +245,9 @@ class AwsEc2Plugin:
         )
 
     def _cloud(self, region: str | None = None) -> Cloud:
-        from worldflux.runtime.aws_ec2.cloud import Cloud
+        from worldflux.runtime.aws_ec2.cloud import shared
 
-        return Cloud(region or self.settings.region)
+        return shared(region or self.settings.region)
 
     def _prices(self) -> PriceCache:
         from worldflux.runtime.aws_ec2.prices import PriceCache

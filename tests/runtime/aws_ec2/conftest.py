@@ -45,6 +45,7 @@ def aws(one_aws: FakeAws, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeAws]:
         "AWS_EC2_METADATA_DISABLED": "true",
     }.items():
         monkeypatch.setenv(name, value)
+    monkeypatch.setattr("worldflux.runtime.aws_ec2.cloud._shared", {})
     one_aws.calm()
     boto3.client("s3").create_bucket(Bucket=BUCKET)
     one_aws.make_bucket(f"worldflux-{ACCOUNT}-{ELSEWHERE}", ELSEWHERE)

@@ -54,6 +54,7 @@ class Call:
         key: access key that signed it.
         own: signed in its headers, so not by a presigned URL.
         region: that it was signed for.
+        session: the session's token that came with it, when it is a session's.
     """
 
     action: str
@@ -61,6 +62,7 @@ class Call:
     key: str
     own: bool
     region: str = REGION
+    session: str = ""
     at: float = field(default_factory=time.time)
 
 
@@ -121,7 +123,7 @@ class FakeAws:
         self.termination_seconds = 0.0
         self.prices = dict(ON_DEMAND)
         self.spot_prices = dict(SPOT)
-        self.secrets: dict[str, str] = {}
+        self.quotas: dict[str, float] = {}
         self._server = make_server("127.0.0.1", 0, self, threaded=True, request_handler=Quiet)
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
@@ -147,6 +149,7 @@ class FakeAws:
         """No more faults, no hidden machines, the usual prices."""
         self.faults.clear()
         self.hidden.clear()
+        self.quotas.clear()
         self.termination_seconds = 0.0
         self.prices, self.spot_prices = dict(ON_DEMAND), dict(SPOT)
 
@@ -188,7 +191,8 @@ class FakeAws:
         target = env.get("HTTP_X_AMZ_TARGET", "").split(".")[-1]
         action = form.get("Action") or target or f"S3:{env['REQUEST_METHOD']}"
         key, region = _signer(env)
-        call = Call(action, form or env["PATH_INFO"], key, "HTTP_AUTHORIZATION" in env, region)
+        own, session = "HTTP_AUTHORIZATION" in env, _session(env)
+        call = Call(action, form or env["PATH_INFO"], key, own, region, session)
         with self.lock:
             self.calls.append(call)
             fault = next(
@@ -239,7 +243,8 @@ class FakeAws:
         if action == "GetProducts":
             return self._products(env)
         if action == "GetServiceQuota":
-            body = json.dumps({"Quota": {"QuotaCode": "L-1", "Value": 64.0}}).encode()
+            asked = json.loads(env["wsgi.input"].read(int(env["CONTENT_LENGTH"])))["QuotaCode"]
+            body = json.dumps({"Quota": {"QuotaCode": asked, "Value": self.quotas.get(asked, 64.0)}}).encode()
             return "200 OK", [("Content-Type", "application/x-amz-json-1.1")], body
         if action == "RunInstances" and form.get("DryRun") != "true":
             return self._launch_problem(form)
@@ -364,6 +369,11 @@ def _form(env: dict[str, Any]) -> dict[str, str]:
     body = env["wsgi.input"].read(int(env.get("CONTENT_LENGTH") or 0))
     env["wsgi.input"] = io.BytesIO(body)
     return {k: v[0] for k, v in urllib.parse.parse_qs(body.decode(), keep_blank_values=True).items()}
+
+
+def _session(env: dict[str, Any]) -> str:
+    query = dict(urllib.parse.parse_qsl(env.get("QUERY_STRING", "")))
+    return str(env.get("HTTP_X_AMZ_SECURITY_TOKEN") or query.get("X-Amz-Security-Token", ""))
 
 
 def _signer(env: dict[str, Any]) -> tuple[str, str]:

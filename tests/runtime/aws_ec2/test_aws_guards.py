@@ -62,6 +62,24 @@ def test_credentials_that_expire_first(world: World) -> None:
     assert code == 0, answer
 
 
+def test_credentials_that_last_long_enough(world: World) -> None:
+    """With a session as `aws sso login` gives it, whose token is long and which ends after the machine:
+    the run comes home, its URLs are signed for that session, and nothing here keeps the token.
+    """
+    token = "IQoJb3JpZ2luX2Vj" + "A1b2C3d4/+" * 120
+    later = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 1800))
+    code, out = world.run(env={"AWS_SESSION_TOKEN": token, "AWS_CREDENTIAL_EXPIRATION": later})
+    assert code == 0, out
+    assert world.manifest()["metrics"]["answer"]["value"] == 42
+    [machine] = world.machines
+    assert b"X-Amz-Security-Token" in machine.user_data and len(machine.user_data) < 16384
+    by_url = [call for call in world.made("S3:PUT") if not call.own]
+    assert by_url and {call.session for call in by_url} == {token}
+    for path in world.runs()[0].rglob("*"):
+        assert not path.is_file() or b"IQoJb3JpZ2luX2Vj" not in path.read_bytes(), path
+    assert world.alive == []
+
+
 def test_fallback_to_on_demand_plans_again(world: World) -> None:
     """Another market has another price: deadline, user data and tags are made anew for it."""
     options = {"fallback": "[on-demand]", "lifetime": "2d", "usd": 0.05}
@@ -155,6 +173,30 @@ def test_reap_never_touches_foreign_machines(world: World) -> None:
     code, answer = world.cli("runs", "reap")
     assert code == 0 and answer["data"]["machines"] == []
     assert set(world.alive) == {foreign, lookalike, no_deadline}
+
+
+def test_a_machine_in_time_is_never_ended(world: World) -> None:
+    """The command of a dead client goes on: `runs reap`, looked at again and again until its deadline and
+    the minute after it, asks EC2 for nothing but a list, and ends the machine right after that.
+    """
+    client = world.start("params.mode=sleep", "timeout=600", lifetime=120)
+    machine = world.machine()
+    until(lambda: client_log(world).startswith("begun"), "the command", 60)
+    client.process.kill()
+    client.wait()
+    for late in (-3600, -5, 50):
+        world.set_deadline(machine.id, time.time() - late)
+        code, answer = world.cli("runs", "reap")
+        [row] = answer["data"]["machines"]
+        assert code == 0 and (row["instance_id"], row["ended"], row["why"]) == (machine.id, False, "")
+    assert not world.made("TerminateInstances") and not machine.gone
+    assert world.aws.instance(machine.id)._state.name == "running"
+    world.set_deadline(machine.id, time.time() - 61)
+    code, answer = world.cli("runs", "reap")
+    [row] = answer["data"]["machines"]
+    assert (row["ended"], row["why"]) == (True, "past its deadline")
+    until(lambda: machine.gone, "the end of the machine")
+    assert world.alive == []
 
 
 def test_a_paid_run_reaps_at_its_start(world: World) -> None:

@@ -71,7 +71,11 @@ def test_a_region_that_does_not_answer_hides_no_other(world: World) -> None:
     left = world.launch_foreign(LATE, region=ELSEWHERE)
     world.configure(reap_regions=f"[{ELSEWHERE}]")
     world.aws.fault(
-        "DescribeInstances", "error", times=99, code="UnauthorizedOperation", when=lambda c: c.region == REGION
+        "DescribeInstances",
+        "error",
+        times=99,
+        code="UnauthorizedOperation",
+        when=lambda c: c.region == REGION,
     )
     code, answer = world.cli("runs", "reap")
     assert code == 3 and [row["instance_id"] for row in answer["data"]["machines"] if row["ended"]] == [left]

@@ -265,9 +265,6 @@ def test_all_fuses_broken(world: World) -> None:
     until(lambda: world.journal()["attempts"][0]["instance_id"], "the journal", 30)
     client.process.kill()
     client.wait()
-    code, answer = world.cli("runs", "reap")
-    early = time.time() < world.journal()["attempts"][0]["deadline"]
-    assert code == 0 and (answer["data"]["ended"] == 0 or not early)
     world.set_deadline(machine.id, time.time() - 120)
     code, answer = world.cli("runs", "reap")
     assert [row["instance_id"] for row in answer["data"]["machines"] if row["ended"]] == [machine.id]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import os
 import subprocess
@@ -191,6 +192,11 @@ class World:
         """Let time pass: the machine's tag says another deadline."""
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime(moment))
         self.aws.instance(instance_id).add_tags({"worldflux:deadline": stamp})
+
+    def deadline(self, instance_id: str) -> float:
+        """What a machine's tag says, in seconds since the epoch."""
+        stamp = self.aws.tag(self.aws.instance(instance_id), "worldflux:deadline")
+        return datetime.datetime.fromisoformat(str(stamp)).timestamp()
 
     # ---- what there is
 

@@ -9,7 +9,6 @@ access key that made it.
 from __future__ import annotations
 
 import base64
-import contextlib
 import datetime
 import hashlib
 import hmac
@@ -23,7 +22,10 @@ import time
 import urllib.parse
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pytest
 
 ACCOUNT, REGION = "123456789012", "us-east-1"
 SECRET = "stand-in-secret"
@@ -97,7 +99,6 @@ class FakeAws:
         # Read by moto when its parts are imported.
         os.environ.setdefault("MOTO_EC2_ENABLE_INSTANCE_TYPE_VALIDATION", "true")
         os.environ.setdefault("MOTO_ENABLE_AMI_VALIDATION", "true")
-        os.environ.setdefault("MOTO_EC2_LOAD_DEFAULT_AMIS", "false")
         import warnings
 
         with warnings.catch_warnings():
@@ -124,6 +125,7 @@ class FakeAws:
         self.prices = dict(ON_DEMAND)
         self.spot_prices = dict(SPOT)
         self.quotas: dict[str, float] = {}
+        self._buckets = False
         self._server = make_server("127.0.0.1", 0, self, threaded=True, request_handler=Quiet)
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
@@ -137,13 +139,25 @@ class FakeAws:
     def fault(self, action: str, kind: str, **more: Any) -> None:
         self.faults.append(Fault(action, kind, **more))
 
-    def make_bucket(self, name: str, region: str) -> None:
-        """A bucket in another region than the first; silent when it is there."""
+    def sign_in(self, patch: pytest.MonkeyPatch) -> None:
+        """Our credentials in the environment, and a bucket in each region."""
         import boto3
 
-        s3 = boto3.client("s3", region_name=region)
-        with contextlib.suppress(s3.exceptions.BucketAlreadyOwnedByYou):
-            s3.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": region})
+        for name, value in {
+            "AWS_ENDPOINT_URL": self.url,
+            "AWS_ACCESS_KEY_ID": "TESTKEY",
+            "AWS_SECRET_ACCESS_KEY": SECRET,
+            "AWS_DEFAULT_REGION": REGION,
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }.items():
+            patch.setenv(name, value)
+        if not self._buckets:
+            boto3.client("s3").create_bucket(Bucket=BUCKET)
+            place = {"LocationConstraint": ELSEWHERE}
+            other = f"worldflux-{ACCOUNT}-{ELSEWHERE}"
+            s3 = boto3.client("s3", region_name=ELSEWHERE)
+            s3.create_bucket(Bucket=other, CreateBucketConfiguration=place)
+            self._buckets = True
 
     def calm(self) -> None:
         """No more faults, no hidden machines, the usual prices."""

@@ -189,6 +189,39 @@ class TestWhatBreaks(Ends):
         assert result.metadata["outcome"] == "cancelled" and "sandbox" not in result.metadata
         assert len(self.world.boxes) == 1 and self.world.running() == []
 
+    @pytest.mark.parametrize("gpu", [None, "T4"])
+    def test_a_cancelled_run_keeps_its_files(self, place: Path, gpu: str | None) -> None:
+        """The command is asked politely, and what it saved then comes home before the sandbox ends."""
+        text = (
+            "import time\nopen('early', 'w').write('1')\n"
+            "try:\n    print('up', flush=True); time.sleep(600)\n"
+            "except KeyboardInterrupt:\n    open('late', 'w').write('2')"
+        )
+        plugin, self.ctx = self.make_plugin(gpu=gpu), self.context(place)
+        self.when(self.ran, lambda: plugin.cancel(self.ctx))
+        result = self.carry_out(plugin, self.ctx, self.script(place, text))
+        assert result.metadata["outcome"] == "cancelled" and result.exit_code < 0
+        assert sorted(path.name for path in result.artifacts) == ["early", "late"]
+        assert result.metadata["hardware"]["memory_bytes"] > 0
+        assert self.world.running() == []
+
+    def test_cancelled_twice_waits_for_nothing(self, place: Path) -> None:
+        """A command that does not listen is given its grace, but not to who asks again."""
+        text = (
+            "import signal, time; signal.signal(2, signal.SIG_IGN); print('up', flush=True); time.sleep(600)"
+        )
+        plugin, self.ctx = self.make_plugin(), self.context(place)
+
+        def twice() -> None:
+            plugin.cancel(self.ctx)
+            plugin.cancel(self.ctx)
+
+        self.when(self.ran, twice)
+        result = self.carry_out(plugin, self.ctx, self.script(place, text))
+        assert result.metadata["outcome"] == "cancelled" and self.world.running() == []
+        assert "TaskExecStdioRead" in self.world.names() and result.artifacts == ()
+        assert "not_brought_home" in result.metadata
+
     def test_an_interrupt_leaves_nothing(self, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """KeyboardInterrupt while the command runs goes on, and the sandbox is gone."""
         monkeypatch.setattr(rooms._Pump, "finished", lambda self: (_ for _ in ()).throw(KeyboardInterrupt()))

@@ -136,14 +136,14 @@ class AwsEc2Plugin:
         from worldflux.runtime.aws_ec2.launch import Launcher
         from worldflux.runtime.aws_ec2.plan import no_budget
         from worldflux.runtime.aws_ec2.reap import clear_the_way
-        from worldflux.runtime.aws_ec2.regions import all_of
         from worldflux.runtime.aws_ec2.trip import Trip
+        from worldflux.runtime.remote import whereabouts
 
         if self.settings.budget.max_usd is None:
             raise no_budget()
         stop, cloud = self._stop(ctx.run_id), self._cloud()
         say = _Diary(ctx.output_dir / "logs" / "aws-ec2.log")
-        clear_the_way(cloud, all_of(self.settings.regions), say)
+        clear_the_way(cloud, whereabouts.all_of(self.name, self.settings.regions), say)
         launcher = Launcher(cloud, self.settings, self._work(ctx, command), self._prices(), say)
         next(launcher.plans(_now()))
         journal = Journal.begin(
@@ -217,12 +217,13 @@ class AwsEc2Plugin:
         """
         from dataclasses import asdict
 
-        from worldflux.runtime.aws_ec2 import cloud, doctor, regions
+        from worldflux.runtime.aws_ec2 import cloud, doctor
         from worldflux.runtime.aws_ec2.reap import look
+        from worldflux.runtime.remote import whereabouts
 
         if not cloud.installed() or not doctor.credentials_in_sight():
             return [], []
-        found, problems = look(regions.all_of(self.settings.regions), runs=runs, end=end)
+        found, problems = look(whereabouts.all_of(self.name, self.settings.regions), runs=runs, end=end)
         return [asdict(each) for each in found], problems
 
     def _work(self, ctx: RuntimeContext, command: Sequence[str]) -> Work:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from worldflux.errors import WorldFluxError
 from worldflux.runtime.aws_ec2 import cloud as aws
-from worldflux.runtime.aws_ec2 import regions
 from worldflux.runtime.aws_ec2.cloud import Cloud, explained, shared
 from worldflux.runtime.aws_ec2.launch import bucket_name
 from worldflux.runtime.aws_ec2.memory import SHORT
@@ -18,6 +17,7 @@ from worldflux.runtime.aws_ec2.prices import filters
 from worldflux.runtime.aws_ec2.reap import look
 from worldflux.runtime.aws_ec2.settings import SPOT, Settings
 from worldflux.runtime.aws_ec2.store import check_bucket
+from worldflux.runtime.remote import whereabouts
 
 #: Letters that an instance type begins with -> Service Quotas of running vCPUs, on-demand and Spot.
 QUOTAS = {
@@ -141,7 +141,7 @@ def _prices(cloud: Cloud, settings: Settings) -> list[str]:
 
 
 def _leftovers(settings: Settings) -> list[str]:
-    places = regions.all_of(settings.regions)
+    places = whereabouts.all_of("aws-ec2", settings.regions)
     found, problems = look(places, end=False)
     lines = [f"warning: machines could not be listed: {problem}" for problem in problems]
     late = [each for each in found if each.why]

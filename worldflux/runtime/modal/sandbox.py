@@ -9,13 +9,13 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any, TypeVar
 
 from worldflux.errors import RefusedError, TemporaryError, WorldFluxError
 from worldflux.runtime.base import RuntimeContext, RuntimeResult
 from worldflux.runtime.modal import leftovers, sdk
-from worldflux.runtime.remote import place
+from worldflux.runtime.remote import place, whereabouts
 from worldflux.runtime.remote.homecoming import OVERHEAD, Homecoming, unpack
 from worldflux.runtime.remote.logfile import LogFile
 from worldflux.runtime.remote.money import Price
@@ -32,6 +32,8 @@ PLATFORM_SECONDS = 86400.0
 GRACE = 3.0
 #: How much later than the agent's own clock we lose patience.
 SLACK = 15.0
+#: Seconds for bringing home what a cancelled command has written.
+RESCUE_SECONDS = 60.0
 #: Seconds that ending a sandbox may take.
 END_SECONDS = 30.0
 #: Seconds before the end of a budget at which we end the sandbox; it ends itself at the end.
@@ -84,6 +86,7 @@ class Trip:
         words: the command as the sandbox runs it.
         variables: of the command.
         image: built already.
+        cancelled: set when the run shall end; at_once: set when nothing shall be waited for.
         reported_lock: the lock's text, for the record.
     """
 
@@ -98,6 +101,7 @@ class Trip:
     upload: Upload
     wanted: Sequence[str]
     cancelled: threading.Event
+    at_once: threading.Event
     reported_lock: str = ""
     extra: Mapping[str, Any] = field(default_factory=dict)
 
@@ -105,6 +109,7 @@ class Trip:
         self.patience = Patience(self.cancelled)
         self.log = LogFile(self.ctx.output_dir / "logs" / f"{self.ctx.run_id}.log", self.limits.log_cap)
         self.sandbox: Any = None
+        self.started = False
         self.facts: dict[str, Any] = dict(self.extra)
         self.outcome = ""
         self.seconds = 0.0
@@ -121,8 +126,10 @@ class Trip:
             code = self._run()
             home = self._fetch()
             code = self._code(code, home)
-        except Cancelled:
+        except (Cancelled, KeyboardInterrupt):
             self.outcome = "cancelled"
+            home = self._rescue()
+            code = self._code(code, home)
         except TooLate:
             self._too_late()
         finally:
@@ -153,8 +160,9 @@ class Trip:
         lasting = limits.start + limits.timeout + limits.fetch + SLACK + GRACE
         lasting = min(lasting, limits.lasting or lasting, PLATFORM_SECONDS)
         tags = leftovers.tags_of(self.ctx.run_id, time.time() + lasting)
-        with tempfile.TemporaryDirectory(prefix="worldflux-") as folder:
-            staged = Path(folder) / "upload"
+        whereabouts.note("modal", machine.app, time.time() + lasting)
+        with place.scratch(self.ctx.output_dir) as folder:
+            staged = folder / "upload"
             place.stage(self.ctx.source_dir, self.upload, staged, self._job(), cap=limits.upload_cap)
             image = self.image.add_local_dir(staged, str(UPLOADED))
             network: dict[str, Any] = {"block_network": machine.block_network}
@@ -217,6 +225,7 @@ class Trip:
         began = time.monotonic()
         try:
             process = self._execute("start the command", words, patience, secrets=[secret])
+            self.started = True
             pumps = [_Pump(stream, self.log.write) for stream in (process.stdout, process.stderr)]
             code = int(self._call("wait for the command", process.wait, patience))
             for pump in pumps:
@@ -261,6 +270,25 @@ class Trip:
             home = unpack(archive, self.ctx.output_dir, cap=self.limits.download_cap)
         self.facts["fetch_seconds"] = round(time.monotonic() - began, 3)
         return home
+
+    def _rescue(self) -> Homecoming:
+        """What a cancelled command has written: it is asked to end, and its files are brought home.
+
+        Whoever asks again is too impatient for that.
+        """
+        if not self.started:
+            return Homecoming()
+        self.patience = Patience(self.at_once)
+        until = time.monotonic() + GRACE + RESCUE_SECONDS
+        self.deadline = until if self.deadline is None else min(until, self.deadline)
+        try:
+            words = ["python", str(UPLOADED / "agent.py"), "end", str(UPLOADED / "job.json")]
+            process = self._execute("end the command", words, GRACE + SLACK)
+            self._call("end the command", process.wait, GRACE + SLACK)
+            return self._fetch()
+        except (Cancelled, TooLate, WorldFluxError) as error:
+            self.facts["not_brought_home"] = str(error) or "there was no time for it"
+            return Homecoming()
 
     def _code(self, code: int, home: Homecoming) -> int:
         """The command's own code; the agent's record knows a signal from a number."""

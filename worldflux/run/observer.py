@@ -21,6 +21,9 @@ class Observer(Protocol):
     def note(self, text: str) -> None:
         """Something worth a line, such as a warning."""
 
+    def progress(self, text: str) -> None:
+        """What the stage is busy with; told only when it takes time."""
+
 
 class Silent:
     """Tells nobody."""
@@ -32,3 +35,5 @@ class Silent:
     def log(self, path: Path) -> None: ...
 
     def note(self, text: str) -> None: ...
+
+    def progress(self, text: str) -> None: ...

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +39,7 @@ class LocalCommand:
         self.manifest = str(manifest)
         self.grace_seconds = float(grace_seconds)
         self.log_cap = int(log_cap_mb * MEGABYTE)
+        self.on_progress: Callable[[str], None] | None = None
         self._lock = threading.Lock()
         self._running: dict[str, CommandProcess] = {}
         self._cancelled: set[str] = set()
@@ -60,7 +61,7 @@ class LocalCommand:
             return None
         from worldflux.runtime import envcache
 
-        lease = envcache.acquire(install_dir, adapter)
+        lease = envcache.acquire(install_dir, adapter, on_progress=self.on_progress)
         with self._lock:
             self._leases.setdefault(lease.environment.python, []).append(lease)
         return lease.environment.python
@@ -115,7 +116,11 @@ class LocalCommand:
                 "outcome": "interrupted" if ended.reason == "client_gone" else ended.reason,
                 "external": facts,
                 "log_truncated": ended.truncated,
+                "log_error": ended.log_error,
                 "orphans_killed": ended.orphans_killed,
+                "survivors": ended.survivors,
+                "oom_kills": ended.oom_kills,
+                "core_dumped": ended.core,
                 "variables": {name: env[name] for name in visible_names(env)},
             },
         )

@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,6 +46,7 @@ class LocalPlugin:
         self.log_cap = int(log_cap_mb * MEGABYTE)
         self.env_groups = tuple(env_groups)
         self.pty = pty
+        self.on_progress: Callable[[str], None] | None = None
         self._lock = threading.Lock()
         self._running: dict[str, CommandProcess] = {}
         self._cancelled: set[str] = set()
@@ -63,7 +64,7 @@ class LocalPlugin:
             return None
         from worldflux.runtime import envcache
 
-        lease = envcache.acquire(install_dir, adapter)
+        lease = envcache.acquire(install_dir, adapter, on_progress=self.on_progress)
         with self._lock:
             self._leases.setdefault(lease.environment.python, []).append(lease)
         return lease.environment.python
@@ -103,6 +104,8 @@ class LocalPlugin:
                 "log_truncated": ended.truncated,
                 "log_error": ended.log_error,
                 "orphans_killed": ended.orphans_killed,
+                "survivors": ended.survivors,
+                "oom_kills": ended.oom_kills,
                 "core_dumped": ended.core,
                 "variables": {name: env[name] for name in visible_names(env)},
             },

@@ -167,7 +167,8 @@ class ModalServer:
             box.finish(api_pb2.GenericResult.GENERIC_STATUS_TERMINATED, 137)
         for box in self.boxes.values():
             for process in (box.main, *box.processes.values()):
-                await process.wait(10)
+                if process is not None:
+                    await process.wait(10)
         server.close()
         await server.wait_closed()
         for connection in server.connections:

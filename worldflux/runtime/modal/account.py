@@ -173,12 +173,14 @@ class Account:
             client = sdk.open_client()
         except WorldFluxError:
             return [], []
+        rows: list[dict[str, Any]] = []
+        problems = []
         try:
-            rows: list[dict[str, Any]] = []
             for each in whereabouts.all_of("modal", [app]):
-                rows += leftovers.look(client, each, runs, end=end)
-            return rows, []
-        except WorldFluxError as error:
-            return [], [error.problem]
+                try:
+                    rows += leftovers.look(client, each, runs, end=end)
+                except WorldFluxError as error:
+                    problems.append(f"app {each}: {error.problem}")
         finally:
             sdk.close(client)
+        return rows, problems

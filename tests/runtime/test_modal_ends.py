@@ -18,6 +18,7 @@ from worldflux.runtime.base import Adapter, RuntimeResult
 from worldflux.runtime.modal import sandbox as rooms
 from worldflux.runtime.modal import sdk
 from worldflux.runtime.modal_plugin import ModalPlugin
+from worldflux.runtime.remote import client
 from worldflux.testing import RuntimeSuite
 
 pytestmark = pytest.mark.filterwarnings("default::modal.exception.DeprecationError")
@@ -289,18 +290,34 @@ class TestWhatBreaks(Ends):
         """By tag: a run of somebody else in the same app, and a sandbox without a tag, stay."""
         import modal
 
-        client = modal.Client.from_credentials("ak-stand-in", "as-stand-in-secret")
-        app = modal.App.lookup("worldflux-tests", create_if_missing=True, client=client)
+        account = modal.Client.from_credentials("ak-stand-in", "as-stand-in-secret")
+        app = modal.App.lookup("worldflux-tests", create_if_missing=True, client=account)
         image = modal.Image.debian_slim(python_version="3.11")
         for tags in ({"worldflux_run": "dead"}, {"worldflux_run": "alive"}, {"other": "x"}):
-            modal.Sandbox.create(app=app, image=image, tags=tags, timeout=60, client=client).detach()
+            modal.Sandbox.create(app=app, image=image, tags=tags, timeout=60, client=account).detach()
         plugin = self.make_plugin()
         rows, problems = plugin.reap(["dead"], end=False)
         assert {row["run_id"] for row in rows} == {"dead", "alive"} and not any(row["ended"] for row in rows)
         rows, problems = plugin.reap(["dead"])
         assert {row["run_id"]: row["ended"] for row in rows} == {"dead": True, "alive": False}
         assert problems == [] and len(self.world.running()) == 2
-        sdk.close(client)
+        sdk.close(account)
+
+    def test_doctor_tells_what_was_left_behind(self) -> None:
+        """A sandbox whose client is dead is named with the command that ends it; no other one is."""
+        import modal
+
+        session = modal.Client.from_credentials("ak-stand-in", "as-stand-in-secret")
+        app = modal.App.lookup("worldflux-tests", create_if_missing=True, client=session)
+        image = modal.Image.debian_slim(python_version="3.11")
+        for run_id, who in (("dead", client.me().rpartition("/")[0] + "/0"), ("alive", client.me())):
+            tags = {"worldflux_run": run_id, "worldflux_client": who}
+            modal.Sandbox.create(app=app, image=image, tags=tags, timeout=60, client=session).detach()
+        lines = self.make_plugin().doctor()
+        (line,) = [line for line in lines if "left behind" in line]
+        assert "of run dead (its client is dead)" in line and "alive" not in line and "runs reap" in line
+        assert "2 sandboxes are running" in lines and len(self.world.running()) == 2
+        sdk.close(session)
 
     def test_commands_end_with_the_server(self, tmp_path: Path) -> None:
         """The stand-in keeps its own promise: killed with SIGKILL, nothing of its sandboxes lives on."""

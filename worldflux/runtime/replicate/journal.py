@@ -112,6 +112,8 @@ def look(
     problems: list[str] = []
     for entry in entries():
         why = _why(entry, runs)
+        if not why and entry.prediction is None:
+            continue  # its client is asking just now
         try:
             row = settle(api_of(entry.api_url), entry, end=end and bool(why))
         except WorldFluxError as error:
@@ -120,6 +122,17 @@ def look(
         if row is not None:
             rows.append({**row, "why": why})
     return rows, problems
+
+
+def left_behind() -> list[str]:
+    """A warning for doctor about notes that nobody follows any more; asks nobody."""
+    named = ((entry, _why(entry, ())) for entry in entries())
+    return client.left_behind(
+        [
+            {"instance_id": entry.prediction or "a prediction", "run_id": entry.run_id, "why": why}
+            for entry, why in named
+        ]
+    )
 
 
 def _why(entry: Entry, runs: Sequence[str]) -> str:

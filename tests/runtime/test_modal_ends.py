@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 from modal_bench import Bench
 
-from worldflux.errors import AccessError, RefusedError, TemporaryError, UsageError, WorldFluxError
+from worldflux.errors import RefusedError, TemporaryError, UsageError, WorldFluxError
 from worldflux.runtime.base import Adapter, RuntimeResult
 from worldflux.runtime.modal import sandbox as rooms
 from worldflux.runtime.modal import sdk
+from worldflux.runtime.modal.streams import Pump
 from worldflux.runtime.modal_plugin import ModalPlugin
-from worldflux.runtime.remote import client
 from worldflux.testing import RuntimeSuite
 
 pytestmark = pytest.mark.filterwarnings("default::modal.exception.DeprecationError")
@@ -225,7 +225,7 @@ class TestWhatBreaks(Ends):
 
     def test_an_interrupt_leaves_nothing(self, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """KeyboardInterrupt while the command runs goes on, and the sandbox is gone."""
-        monkeypatch.setattr(rooms._Pump, "finished", lambda self: (_ for _ in ()).throw(KeyboardInterrupt()))
+        monkeypatch.setattr(Pump, "finished", lambda self: (_ for _ in ()).throw(KeyboardInterrupt()))
         with pytest.raises(KeyboardInterrupt):
             self.run_text(place, "pass")
         assert self.world.running() == []
@@ -302,22 +302,6 @@ class TestWhatBreaks(Ends):
         assert {row["run_id"]: row["ended"] for row in rows} == {"dead": True, "alive": False}
         assert problems == [] and len(self.world.running()) == 2
         sdk.close(account)
-
-    def test_doctor_tells_what_was_left_behind(self) -> None:
-        """A sandbox whose client is dead is named with the command that ends it; no other one is."""
-        import modal
-
-        session = modal.Client.from_credentials("ak-stand-in", "as-stand-in-secret")
-        app = modal.App.lookup("worldflux-tests", create_if_missing=True, client=session)
-        image = modal.Image.debian_slim(python_version="3.11")
-        for run_id, who in (("dead", client.me().rpartition("/")[0] + "/0"), ("alive", client.me())):
-            tags = {"worldflux_run": run_id, "worldflux_client": who}
-            modal.Sandbox.create(app=app, image=image, tags=tags, timeout=60, client=session).detach()
-        lines = self.make_plugin().doctor()
-        (line,) = [line for line in lines if "left behind" in line]
-        assert "of run dead (its client is dead)" in line and "alive" not in line and "runs reap" in line
-        assert "2 sandboxes are running" in lines and len(self.world.running()) == 2
-        sdk.close(session)
 
     def test_commands_end_with_the_server(self, tmp_path: Path) -> None:
         """The stand-in keeps its own promise: killed with SIGKILL, nothing of its sandboxes lives on."""
@@ -396,34 +380,6 @@ class TestWhatTravels(Ends):
         assert result.log_path.read_text() == "10\n" and b"kept-value" not in self.world.sent()
         with pytest.raises(UsageError, match="not found"):
             self.run_text(place, "pass", self.make_plugin(secrets=["nowhere"]))
-
-
-class TestDoctor(Ends):
-    def test_doctor_says_what_is_missing(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """SDK, token, server, leftovers and the age of the rates, one line each."""
-        text = "\n".join(self.make_plugin().doctor())
-        for part in ("modal 1.", "a token is set", "answers", "no sandbox is running", "rates are of"):
-            assert part in text
-        monkeypatch.setenv("MODAL_TOKEN_SECRET", "wrong")
-        assert self.make_plugin().doctor()[-1].startswith("error: modal could not look the app up: AuthError")
-        monkeypatch.delenv("MODAL_TOKEN_SECRET")
-        assert self.make_plugin().doctor()[-1].startswith("error: there is no Modal token")
-        assert not any(line.startswith("error:") for line in ModalPlugin().doctor())
-        with pytest.raises(AccessError):
-            self.make_plugin().build_env(Adapter("suite"), Path())
-
-    def test_a_missing_or_strange_sdk_is_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """The remedy is in the message, and importing the plugin needs no SDK."""
-        import modal
-
-        monkeypatch.setattr(modal, "__version__", "1.7.0")
-        assert "is not supported; wanted >=1.5.5,<1.7" in self.make_plugin().doctor()[0]
-        monkeypatch.setitem(sys.modules, "modal", None)
-        assert self.make_plugin().doctor() == [
-            "error: the modal SDK is not installed; pip install 'worldflux[modal]'"
-        ]
-        code = "import sys; import worldflux.runtime.dispatcher; sys.exit('modal' in sys.modules)"
-        assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
 def _alive(word: str) -> bool:

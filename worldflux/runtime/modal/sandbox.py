@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from worldflux.errors import RefusedError, TemporaryError, WorldFluxError
 from worldflux.runtime.base import RuntimeContext, RuntimeResult
 from worldflux.runtime.modal import leftovers, sdk
+from worldflux.runtime.modal.streams import Pump, Tail
 from worldflux.runtime.remote import place, whereabouts
 from worldflux.runtime.remote.homecoming import OVERHEAD, Homecoming, unpack
 from worldflux.runtime.remote.logfile import LogFile
@@ -226,7 +227,7 @@ class Trip:
         try:
             process = self._execute("start the command", words, patience, secrets=[secret])
             self.started = True
-            pumps = [_Pump(stream, self.log.write) for stream in (process.stdout, process.stderr)]
+            pumps = [Pump(stream, self.log.write) for stream in (process.stdout, process.stderr)]
             code = int(self._call("wait for the command", process.wait, patience))
             for pump in pumps:
                 self._call("read the output", pump.finished, SLACK)
@@ -258,8 +259,8 @@ class Trip:
                     )
                 archive.write(data)
 
-            complaint = _Tail()
-            pumps = [_Pump(process.stdout, take), _Pump(process.stderr, complaint.take)]
+            complaint = Tail()
+            pumps = [Pump(process.stdout, take), Pump(process.stderr, complaint.take)]
             for pump in pumps:
                 self._call("fetch the results", pump.finished, self.limits.fetch)
             if self._call("fetch the results", process.wait, self.limits.fetch) != 0:
@@ -366,44 +367,3 @@ class Trip:
                 **facts,
             },
         )
-
-
-class _Tail:
-    """Keeps the end of what a command complained about."""
-
-    def __init__(self) -> None:
-        self._data = b""
-
-    def take(self, data: bytes) -> None:
-        self._data = (self._data + data)[-2000:]
-
-    def text(self) -> str:
-        lines = self._data.decode(errors="replace").strip().splitlines()
-        return lines[-1] if lines else "it said nothing"
-
-
-class _Pump:
-    """Reads a stream in a thread of its own and hands every piece on, in order."""
-
-    def __init__(self, stream: Any, take: Callable[[bytes], None]) -> None:
-        self._stream, self._take = stream, take
-        self._failure: BaseException | None = None
-        self._thread = threading.Thread(target=self._read, daemon=True)
-        self._thread.start()
-
-    def _read(self) -> None:
-        try:
-            for data in self._stream:
-                self._take(data)
-        except BaseException as error:
-            self._failure = error
-
-    def finished(self) -> None:
-        """Return at the stream's end.
-
-        Raises:
-            BaseException: what reading or taking a piece raised.
-        """
-        self._thread.join()
-        if self._failure is not None:
-            raise self._failure

@@ -58,7 +58,8 @@ test-modal-oldest: $(VENV)/.dev  ## the tests of runtime=modal on the oldest SDK
 	test -d $(VENV)-modal || $(BIN)/uv venv -q --python $(BIN)/python $(VENV)-modal
 	$(BIN)/uv pip install -q --compile-bytecode --python $(VENV)-modal/bin/python -e '.[dev]' 'modal==1.5.5'
 	$(VENV)-modal/bin/python -m pytest -q tests/runtime/test_modal_plugin.py tests/runtime/test_modal_ends.py \
-	  tests/runtime/test_modal_command.py tests/runtime/test_vendors_end_to_end.py
+	  tests/runtime/test_modal_command.py tests/runtime/test_modal_doctor.py \
+	  tests/runtime/test_vendors_end_to_end.py tests/runtime/test_vendors_killed.py
 
 clean:
 	rm -rf $(VENV) $(VENV)-next $(VENV)-modal build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from worldflux.cli import render
+from worldflux.cli import answer_interrupts, render
 from worldflux.cli.answer import Answer
 from worldflux.cli.main import unexpected
 from worldflux.cli.overrides import normalize, split_flags
@@ -47,6 +47,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run what was typed and exit with the documented code."""
     words = list(sys.argv[1:] if argv is None else argv)
     try:
+        answer_interrupts()
         code = _dispatch(words)
     except WorldFluxError as error:
         _raise_when_debugging()

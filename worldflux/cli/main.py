@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
+from worldflux.cli import answer_interrupts
 from worldflux.errors import Interrupted, UsageError, WorldFluxError
 
 if TYPE_CHECKING:
@@ -120,6 +121,7 @@ def _guarded(words: list[str]) -> int:
     as_json = "--json" in words
     command = next((word for word in words if not word.startswith("-")), "")
     try:
+        answer_interrupts()
         if "--version" in words and command == "":
             return _version(as_json)
         args = build_parser(command if command in COMMANDS else "").parse_args(_joined(words))

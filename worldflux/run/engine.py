@@ -231,6 +231,8 @@ class _Run:
             adapter = Adapter(
                 spec.adapter or spec.recipe, spec.env.python, self.request.lock, spec.env.allow_unpinned
             )
+            if hasattr(self.plugin, "on_progress"):
+                self.plugin.on_progress = self.observer.progress
             self.python = self.plugin.build_env(adapter, self.place.install_dir)
         with self._stage("run"):
             result = self._run()

@@ -135,11 +135,14 @@ def _interrupt(folder: Path, manifest: Manifest) -> None:
 
     The record is written only where that is possible; a read-only folder is reported just the same.
     """
+    from worldflux.runtime.environment import remove_temporary
+
     mark = manifest.extensions.get("worldflux.run-mark")
     if isinstance(mark, str):
         from worldflux.runtime.process import end_survivors
 
         end_survivors(mark)
+    remove_temporary(folder)
     manifest.finish(
         "interrupted",
         error={

@@ -14,6 +14,7 @@ from sqlalchemy import delete, update
 
 from worldflux.server import migrations
 from worldflux.server.db import Database, connect
+from worldflux.server.query.faults import FilterError
 from worldflux.server.query.fields import FIELDS, Field, Type
 from worldflux.server.query.nodes import All, Any, Comparison, Node, Not, Operand
 from worldflux.server.query.page import Listing, count, keys, page
@@ -155,6 +156,43 @@ def test_a_database_finds_the_runs_that_the_words_mean(
             assert set(page(connection, both, 100).keys) == expected
             nothing = Listing(Place(place), All((node, Not(node))), states=("active", "archived"))
             assert page(connection, nothing, 100).keys == []
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("adapter != Act", "bare nan inf"), ("not adapter < Z", "bare nan inf"), ("adapter = act", ""),
+        ("duration < 5", "full"), ("not duration < 5", "bare nan inf"), ("duration = null", "bare nan inf"),
+        ("name ~ é", ""), ("name ~ É", "bare"), ("name ~ PUSH", "full nan"), ('name ~ "push?100%"', "full"),
+        ('name ~ "%"', "full"), ('name ~ "_"', "full"), ("name ~ h*0", ""), ("name ~ *h*", "full nan"),
+        ("metrics.m > 0", "full inf"), ("metrics.m < NaN", ""), ("not metrics.m >= NaN", "full bare nan inf"),
+        ("metrics.m = NaN", "nan"), ("metrics.m != NaN", "full bare inf"), ("metrics.m = Infinity", "inf"),
+        ("not metrics.m = 1", "bare nan inf"), ("metrics.m in [NaN, 1]", "full nan"),
+        ("params.x = 3", "full nan"), ('params.x = "3"', "full nan"), ("params.x > 2", "full"),
+        ("params.x = 3.0", "full"),        ("params.x != 3", "bare inf"), ("params.flag", None), ("params.flag = true", "inf"),
+    ],
+)  # fmt: skip
+def test_the_rules_one_by_one(database: Database, words: str, expected: str | None) -> None:
+    """What is missing passes no comparison and each `not`; NaN is near nothing; A to Z alone lose their case."""
+    if expected is None:
+        with pytest.raises(FilterError):
+            parse(words)
+        return
+    named = {
+        "full": Row(
+            {"name": "Push_100%", "adapter": "Act", "duration_seconds": 1.0}, metrics={"m": 1.0}, params={"x": 3}
+        ),
+        "bare": Row({"name": "É"}),
+        "nan": Row({"name": "push"}, metrics={"m": math.nan}, params={"x": "3"}),
+        "inf": Row(metrics={"m": math.inf}, params={"flag": True}),
+    }  # fmt: skip
+    with database.write() as connection:
+        place = workspace(connection, "rules")
+        connection.execute(delete(runs).where(runs.c.workspace_id == place))
+        made = dict(zip(add(connection, place, named.values()), named, strict=True))
+    with database.read() as connection:
+        found = {made[key] for key in keys(connection, Listing(Place(place), parse(words)), 10)}
+    assert found == set(expected.split())
 
 
 def test_each_workspace_sees_its_own(database: Database) -> None:

@@ -130,6 +130,27 @@ def test_pages_together_are_the_whole_order(
             assert found == expected(by, list(zip(keys, made, strict=True))), str(by)
 
 
+@pytest.mark.parametrize(
+    "sort", ["metrics.m", "-metrics.m", "params.x", "-params.x", "cost", "-cost", "name"]
+)
+def test_ties_and_what_is_missing(database: Database, sort: str) -> None:
+    """The rules of order on one fixed list: equal values, NaN, none at all, numbers and texts."""
+    made = [
+        Row({"name": name, "cost_usd": cost}, metrics=metrics, params=params)
+        for name, cost, metrics, params in (
+            ("a", 1.0, {"m": 1.0}, {"x": 1}), ("a", None, {"m": math.nan}, {}), ("b", 1.0, {}, {"x": "1"}),
+            ("a", 0.0, {"m": 1.0}, {"x": 1}), ("b", None, {"m": math.inf}, {"x": "z"}), ("c", 1.0, {}, {}),
+            ("a", 1.0, {"m": math.nan}, {"x": 0.5}), ("a", 2.0, {"m": -math.inf}, {"x": True}),
+        )
+    ]  # fmt: skip
+    with database.write() as connection:
+        place = workspace(connection, f"ties{sort}")
+        keys = add(connection, place, made)
+    for size in (1, 3, 8):
+        found = walk(database, Listing(Place(place), order=order(sort)), size)
+        assert found == expected(order(sort), list(zip(keys, made, strict=True)))
+
+
 def test_newest_first_unless_asked_otherwise(database: Database) -> None:
     """Without an order the newest run is on top; the total is counted once and goes along."""
     with database.write() as connection:

@@ -17,6 +17,12 @@ SECONDS = 5.0
 #: How many steps of SQLite's machine lie between two looks at the clock: well below a millisecond.
 _STEPS = 20_000
 
+# Starting workers and compiling take longer than a page is meant to.
+_SET = text(
+    "SELECT set_config('statement_timeout', :most, true), set_config('jit', 'off', true),"
+    " set_config('max_parallel_workers_per_gather', '0', true)"
+)
+
 
 @contextmanager
 def limited(connection: Connection, seconds: float = SECONDS) -> Iterator[Connection]:
@@ -30,7 +36,7 @@ def limited(connection: Connection, seconds: float = SECONDS) -> Iterator[Connec
             yield connection
         return
     try:
-        connection.execute(text(f"SET LOCAL statement_timeout = {max(int(seconds * 1000), 1)}"))
+        connection.execute(_SET, {"most": str(max(int(seconds * 1000), 1))})
         yield connection
     except DBAPIError as error:
         if getattr(error.orig, "sqlstate", None) == "57014":

@@ -19,7 +19,8 @@ from worldflux.server.tables import Real, runs
 
 #: Up to here rows are counted one by one; beyond it `total` is this and not exact.
 MAX_TOTAL = 20_000
-#: The same on PostgreSQL where each row must be looked up in several tables: there may be millions.
+#: The same on PostgreSQL, where there may be millions: plain, and when each is looked up in several tables.
+MAX_TOTAL_MANY = 10_000
 MAX_TOTAL_JOINED = 2000
 MAX_LIMIT = 500
 
@@ -110,8 +111,9 @@ def count(connection: Connection, listing: Listing, most: int | None = None) -> 
     """How many runs there are, and whether that is all: beyond `most` nobody counts."""
     condition = sql.condition(listing.node, listing.place.workspace_id)
     if most is None:
-        many = bool(condition.joins) and connection.dialect.name != "sqlite"
-        most = MAX_TOTAL_JOINED if many else MAX_TOTAL
+        most = MAX_TOTAL_JOINED if condition.joins else MAX_TOTAL_MANY
+        if connection.dialect.name == "sqlite":
+            most = MAX_TOTAL
     query = select(runs.c.pk).select_from(condition.source()).where(*listing.base(), *condition.where)
     counted = connection.execute(
         select(func.count()).select_from(query.limit(most + 1).subquery())

@@ -48,6 +48,7 @@ def _carry_out(seed: int, database: str | None, clients: Clients, folder: Path) 
             schedule.carry_out()
         except BaseException:
             print("\n".join(schedule.log), schedule.weather.had)
+            print((folder / "data.err").read_text()[-20_000:])
             raise
         print(seed, schedule.counts, schedule.weather.had)
     finally:

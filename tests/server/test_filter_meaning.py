@@ -169,7 +169,7 @@ def test_a_database_finds_the_runs_that_the_words_mean(
         ("metrics.m = NaN", "nan"), ("metrics.m != NaN", "full bare inf"), ("metrics.m = Infinity", "inf"),
         ("not metrics.m = 1", "bare nan inf"), ("metrics.m in [NaN, 1]", "full nan"),
         ("params.x = 3", "full nan"), ('params.x = "3"', "full nan"), ("params.x > 2", "full"),
-        ("params.x = 3.0", "full"),        ("params.x != 3", "bare inf"), ("params.flag", None), ("params.flag = true", "inf"),
+        ("params.x = 3.0", "full"), ("params.x != 3", "bare inf"), ("params.flag", None), ("params.flag = true", "inf"),
     ],
 )  # fmt: skip
 def test_the_rules_one_by_one(database: Database, words: str, expected: str | None) -> None:

@@ -58,6 +58,15 @@ def test_groups_have_rates_and_a_paired_test(visit: Visit, runs: list[VariedRun]
     expect(row.locator("td").nth(2)).to_contain_text(re.compile(r"\+26.7 pp.*p = 0.031.*6 pairs", re.S))
 
 
+def test_only_matching_seeds_are_paired(visit: Visit, runs: list[VariedRun]) -> None:
+    """Seeds that only one group has are no pairs; with a single one in common there is no test."""
+    opened(visit, [*runs[:4], *runs[8:]])
+    row = visit.page.get_by_role("table", name="Results by group").locator("tr", has_text="success")
+    expect(row.locator("td").nth(2)).to_contain_text("2 pairs")
+    opened(visit, [*runs[:3], *runs[8:]])
+    expect(row.locator("td").nth(2)).to_contain_text("needs two or more seeds")
+
+
 def test_each_run_alone(visit: Visit, runs: list[VariedRun]) -> None:
     """Without a group each run has its own column and its own interval."""
     opened(visit, runs[:3])

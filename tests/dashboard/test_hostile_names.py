@@ -131,6 +131,19 @@ def test_the_run_page_shows_them(visit: Visit, runs: list[VariedRun]) -> None:
     assert not page.evaluate("() => document.querySelector('iframe, object, embed, base, form[action]')")
 
 
+def test_names_in_plots_are_text(visit: Visit, site: Server) -> None:
+    """The plot library reads some markup; a name with it is drawn as it is written."""
+    name = "<b>bold</b> & <a href='javascript:alert(1)'>x</a> %{x} $y$"
+    points = [{"name": "loss", "step": step, "value": step} for step in range(4)]
+    series = b"".join(json.dumps(point).encode() + b"\n" for point in points)
+    made = [VariedRun(project="plots", name=f"{name} {at}", series=series, logs={}) for at in range(2)]
+    send_all(site, made)
+    ids = ",".join(run.run_id for run in made)
+    page = visit.open(f"/compare?runs={ids}", ".scatterlayer .trace")
+    assert page.locator(".legendtext").all_text_contents() == [run.name for run in made]
+    assert page.locator("#curves a, #curves [href^='javascript']").count() == 0
+
+
 def test_comparing_shows_them(visit: Visit, runs: list[VariedRun]) -> None:
     """Side by side: tables, curves with their names, axes and pictures."""
     ids = ",".join(run.run_id for run in runs[:10])

@@ -13,7 +13,7 @@ async function create(again, run) {
   const { projects } = await get("/api/projects");
   const project = h("select", { name: "project", id: "field-project" }, h("option", { value: "" }, "–"), projects.map((each) => h("option", { value: each.slug }, each.slug)));
   const body = h("div.stack", h("p.muted", "Whoever has the address may read; nobody can change anything with it."), field("name", "For whom or what", { maxlength: 200 }),
-    field("run", "Run", { value: run || "", placeholder: "id of a run", maxlength: 36, pattern: "[0-9a-f-]{36}" }), field("project", "or a whole project", { element: project }),
+    field("run", "Run", { value: run || "", placeholder: "id of a run", maxlength: 36, pattern: "[0-9a-f\\-]{36}" }), field("project", "or a whole project", { element: project }),
     field("days", "Ends after (days)", { type: "number", min: 1, max: 365, value: 14, required: true }));
   const submit = (form) => {
     const target = form.get("run").trim() ? { run: form.get("run").trim() } : { project: form.get("project") };

@@ -82,7 +82,9 @@ def memory(pid: int) -> tuple[float, float]:
     pids = [pid, *(int(p) for p in Path(f"/proc/{pid}/task/{pid}/children").read_text().split())]
     for each in pids:
         facts = dict(
-            line.split(":", 1) for line in Path(f"/proc/{each}/status").read_text().splitlines() if ":" in line
+            line.split(":", 1)
+            for line in Path(f"/proc/{each}/status").read_text().splitlines()
+            if ":" in line
         )
         now += int(facts["VmRSS"].split()[0]) / 1024
         peak += int(facts["VmHWM"].split()[0]) / 1024
@@ -162,10 +164,13 @@ def mlflow(python: str, count: int, threads: int) -> float:
         with open(Path(folder) / "server.err", "wb") as errors:
             server = subprocess.Popen([python, *words, *store], env=env, stdout=errors, stderr=errors)
         try:
-            _await(port)
+            _await(port, server)
             url = f"http://127.0.0.1:{port}"
             ended = subprocess.run(
-                [python, "-c", MLFLOW, url, str(count), str(threads)], env=env, check=True, capture_output=True
+                [python, "-c", MLFLOW, url, str(count), str(threads)],
+                env=env,
+                check=True,
+                capture_output=True,
             )
             _, peak = memory(server.pid)
         finally:
@@ -176,8 +181,9 @@ def mlflow(python: str, count: int, threads: int) -> float:
     return rate
 
 
-def _await(port: str) -> None:
-    for _ in range(300):
+def _await(port: str, server: subprocess.Popen[bytes]) -> None:
+    until = time.monotonic() + 120
+    while time.monotonic() < until and server.poll() is None:
         try:
             link = http.client.HTTPConnection("127.0.0.1", int(port), timeout=1)
             link.request("GET", "/health")

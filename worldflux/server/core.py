@@ -31,5 +31,10 @@ def core_of(request: Request) -> Core:
     return core
 
 
+async def _core(request: Request) -> Core:
+    # A coroutine, so that no thread is asked for it.
+    return core_of(request)
+
+
 #: For the parameters of an endpoint: `core: CoreDep`.
-CoreDep = Annotated[Core, Depends(core_of)]
+CoreDep = Annotated[Core, Depends(_core)]

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from key_lab import make_key
 from run_lab import fingerprint, make_run, metric_lines
 from server_process import Server, start
 from sync_lab import Desk, crash
@@ -20,6 +21,7 @@ from wire_lab import odd_server, reply
 
 BIN = Path(sys.executable).parent
 SECRET = "0123456789abcdef0123456789abcdef01234567"
+KEY = make_key()
 
 
 class Ended:
@@ -254,6 +256,66 @@ def test_a_server_killed_in_the_middle_is_no_loss(project: Path, tmp_path: Path)
             assert json.loads(desk.get("/api/runs?limit=1"))["total"] == 200
     finally:
         own.stop()
+
+
+@pytest.mark.slow
+def test_over_tls_with_an_authority_of_ones_own(project: Path, tmp_path: Path) -> None:
+    """A certificate that SSL_CERT_FILE vouches for is accepted; any other ends the command at once, with 3."""
+    if shutil.which("openssl") is None:
+        if os.environ.get("WORLDFLUX_TEST_REQUIRE_ALL"):
+            pytest.fail("openssl is not installed")
+        pytest.skip("openssl is not installed")
+    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
+         "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", key, "-out", certificate],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    running = subprocess.Popen(
+        [BIN / "worldflux", "--json", "server", "start", "--data", tmp_path / "data", "--port", "0",
+         "--tls-certificate", certificate, "--tls-key", key],
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+    )  # fmt: skip
+    assert running.stdout is not None
+    try:
+        told = json.loads(running.stdout.readline())["data"]
+        assert told["url"].startswith("https://")
+        run_id = make_run(project / "runs", log=b"one\n" * 5000, artifacts={"a": os.urandom(200_000)})
+        env = {**os.environ, "WORLDFLUX_SERVER": told["url"], "WORLDFLUX_API_KEY": told["first_key"]}
+        for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"):
+            env.pop(name, None)
+        command = [BIN / "worldflux", "--json", "sync", "--retry-for", "60s"]
+        begun = time.monotonic()
+        stranger = subprocess.run(command, cwd=project, env=env, capture_output=True, text=True)
+        assert stranger.returncode == 3 and "SSL_CERT_FILE" in stranger.stdout, stranger.stdout
+        assert time.monotonic() - begun < 20
+        env["SSL_CERT_FILE"] = str(certificate)
+        done = subprocess.run(command, cwd=project, env=env, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout
+        assert json.loads(done.stdout)["data"]["runs"][0]["run_id"] == run_id
+    finally:
+        running.terminate()
+        running.wait(20)
+        running.stdout.close()
+
+
+def test_a_stop_during_the_sync_at_the_end_leaves_the_exit_code(project: Path) -> None:
+    """SIGTERM while a finished run is brought to a server that hangs: the run's own exit code, told as not synced."""
+    write_recipe(project, "print('done')")
+    with odd_server(lambda request: time.sleep(15)) as hole:  # type: ignore[func-returns-value]
+        env = {
+            **os.environ, "WORLDFLUX_SERVER": hole.url, "WORLDFLUX_API_KEY": KEY,
+        }  # fmt: skip
+        run = subprocess.Popen(
+            [BIN / "worldflux", "run", "mine", "sync=on"], cwd=project, env=env, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        while not hole.seen:
+            assert run.poll() is None
+            time.sleep(0.05)
+        run.terminate()
+        out, err = run.communicate(timeout=30)
+        assert run.returncode == 0 and "succeeded" in out and "not synced: stopped" in err, err
 
 
 def test_what_programs_read_fits_its_schema(wf: Run, project: Path, server: Server) -> None:

@@ -33,7 +33,7 @@ def add_to(answer: Answer, project: Project, runs_dir: Path, run_id: str) -> Ans
 def bring(project: Project, runs_dir: Path, run_ids: Sequence[str]) -> tuple[str, bool]:
     """Sync runs in a bounded time; a sentence on how it went, and whether all of them are there.
 
-    Nothing is raised: not for a server that is down, not for a missing key, not for Ctrl-C.
+    Nothing is raised: not for a server that is down, a missing key, Ctrl-C or SIGTERM.
     """
     again = "worldflux sync brings it later"
     try:
@@ -57,11 +57,13 @@ def bring(project: Project, runs_dir: Path, run_ids: Sequence[str]) -> tuple[str
 def _bring(project: Project, runs_dir: Path, run_ids: Sequence[str]) -> Summary:
     import sys
 
+    from worldflux.cli.session import terminate_as_interrupt
     from worldflux.cli.sync_bar import sync_bar
     from worldflux.cli.sync_session import connect
     from worldflux.sync.plan import Options
 
     with (
+        terminate_as_interrupt(),
         connect(
             project,
             None,

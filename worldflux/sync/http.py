@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -120,7 +121,7 @@ class Channel:
         """One request, repeated while the answer says that this may help. All of ours may be repeated.
 
         Raises:
-            TemporaryError: it did not succeed within the budget.
+            TemporaryError: it did not succeed within the budget, or the certificate is not trusted.
             AccessError: the key is not accepted, or is not allowed to do this.
             RefusedError: the server redirects elsewhere.
             Interrupted: `close` was called.
@@ -181,6 +182,8 @@ class Channel:
                 raise
             if self._stop.is_set():
                 raise Interrupted("stopped") from None
+            if "CERTIFICATE_VERIFY_FAILED" in str(error):
+                raise _not_trusted(self.origin) from None
             if limit.expired:
                 return None, f"no whole answer within {round(limit_seconds)} s"
             return None, _reason(error, self._patience)
@@ -224,6 +227,17 @@ class Channel:
         )
 
 
+def _not_trusted(origin: str) -> TemporaryError:
+    """The error for a certificate that trying again does not make better."""
+    names = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+    variable = next((name for name in names if os.environ.get(name)), "SSL_CERT_FILE")
+    return TemporaryError(
+        f"the certificate of {origin} is not trusted here",
+        f"with an authority of your own: export {variable}=CA.pem; otherwise ask whoever runs the server",
+        code="certificate",
+    )
+
+
 def _reason(error: Exception, patience: float) -> str:
     """Why there was no answer, in a few words."""
     text = str(error)
@@ -232,7 +246,7 @@ def _reason(error: Exception, patience: float) -> str:
     if isinstance(error, requests.exceptions.Timeout):
         return f"no answer within {round(patience)} s"
     if isinstance(error, requests.exceptions.SSLError):
-        return f"the certificate or the encryption is not accepted: {text[-200:]}"
+        return "the encrypted connection was cut"
     if isinstance(error, requests.exceptions.ProxyError):
         return "the proxy does not connect"
     for sign, told in (

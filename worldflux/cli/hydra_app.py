@@ -30,6 +30,7 @@ Run a recipe and leave one manifest. Flags and overrides may stand in any order.
   timeout=10m             the longest it may run
   cost_guard.max_usd=5    what one run may cost
   project=P name=N tags=[a,b]   how it is filed
+  sync=on                 bring it to the server when it has ended (worldflux sync --help)
 
   -m, --multirun          sweep: every combination of comma-separated values
                           worldflux-run -m +recipe=a,b runtime=local seed=1,2

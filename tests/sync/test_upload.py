@@ -66,6 +66,19 @@ def test_the_same_again_changes_nothing(desk: Desk) -> None:
     desk.assert_same(run_id)
 
 
+def test_what_is_there_may_be_gone_here(desk: Desk) -> None:
+    """Logs and artifacts that were removed to make room after a sync fail nobody, with a journal and without."""
+    run_id = make_run(desk.runs_dir, metrics=metric_lines(9), log=LOG, artifacts={"a": b"1" * 70_000})
+    assert desk.one(run_id).outcome == "new"
+    folder = desk.runs_dir / run_id
+    for path in (folder / "metrics.jsonl", folder / "logs" / f"{run_id}.log", folder / "artifacts" / "a"):
+        path.unlink()
+    assert desk.one(run_id).outcome == "unchanged"
+    shutil.rmtree(desk.project / ".worldflux")
+    assert desk.one(run_id).outcome == "unchanged"
+    assert desk.one(run_id, reread=True).code == "changed"
+
+
 def test_many_runs_travel_together(desk: Desk) -> None:
     """Three hundred runs need a few requests, not hundreds; all are there, and each exactly once."""
     ids = [

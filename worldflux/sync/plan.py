@@ -11,7 +11,7 @@ from worldflux.sync import spans
 from worldflux.sync.beneath import Unreadable
 from worldflux.sync.snapshot import Committed, Snapshot
 from worldflux.sync.spans import Changed, Diverged, Span
-from worldflux.sync.wire import RunState
+from worldflux.sync.wire import Held, RunState
 
 if TYPE_CHECKING:
     from worldflux.manifest.io import SecretGate
@@ -164,10 +164,15 @@ def plan_run(
 
 
 def _spans(snapshot: Snapshot, state: RunState, options: Options) -> Iterator[Span]:
+    # What the server holds whole need not be read, and may be gone here.
+    there = state.status == "final" and state.manifest_sha256 == snapshot.sha256
     for stream in snapshot.streams:
         if stream.is_log and not options.logs:
             continue
         held = state.streams.get(stream.name)
+        if held == Held(stream.bytes or 0, stream.sha256 or "") and there and not options.reread:
+            yield Span(stream, held.bytes, held.bytes, held.sha256, False)
+            continue
         try:
             yield spans.measure(snapshot.folder, stream, held, closed=snapshot.final)
         except (Changed, Unreadable) as error:

@@ -122,6 +122,19 @@ def test_junk_is_invalid(name: str, junk: bytes, origin: Path, tmp_path: Path) -
     assert verify_path(tmp_path / "package", Trust()).state == "invalid"
 
 
+def test_names_of_another_kind_are_told(origin: Path, tmp_path: Path) -> None:
+    """A genuinely signed statement whose files have no names is a fault, not a crash."""
+    shutil.copytree(origin / "package", tmp_path / "package")
+    path = tmp_path / "package" / layout.PAYLOAD_STATEMENT
+    statement = json.loads(dsse.decode(json.loads(path.read_bytes())).payload)
+    statement["predicate"]["resources"][1]["name"] = None
+    key = make_key(tmp_path / "keys")
+    path.write_bytes(key.bundle(io.canonical(statement)))
+    relist(tmp_path / "package")
+    report = verify_path(tmp_path / "package", Trust(signers=[key.public]))
+    assert report.layer("signature").status == "fail"
+
+
 def test_a_keyless_signature_is_not_believed_without_an_identity(origin: Path, tmp_path: Path) -> None:
     """A bundle with anybody's certificate is unknown; with an expected identity it does not hold."""
     from datetime import datetime, timedelta, timezone

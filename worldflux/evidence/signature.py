@@ -132,6 +132,8 @@ def _about_payload(path: str, statement: Mapping[str, Any], reading: Reading, la
         listed = {each["name"]: each["digest"] for each in resources}
         subject = statement["subject"][0]["digest"]["sha256"]
         kinds = {each["algorithm"] for each in resources}
+        if not all(isinstance(name, str) for name in listed):
+            raise TypeError
     except (KeyError, TypeError, IndexError):
         layer.fault(path, "does not list files and digests")
         return

@@ -118,7 +118,8 @@ def worldflux(count: int, each: int, threads: int, workers: int) -> float:
     rate = count / took
     print(
         f"worldflux  {each:3d} runs a bundle, {threads} connections, {workers} workers: {rate:7.0f} runs/s  "
-        f"p50 {each_took[len(each_took) // 2] * 1000:.1f} ms  p95 {each_took[int(len(each_took) * 0.95)] * 1000:.1f} ms  "
+        f"p50 {each_took[len(each_took) // 2] * 1000:.1f} ms  "
+        f"p95 {each_took[int(len(each_took) * 0.95)] * 1000:.1f} ms  "
         f"server cpu {used / count * 1000:.2f} ms/run  rss {idle:.0f} -> {now:.0f} MB (peak {peak:.0f})  "
         f"start {ready:.2f} s  disk {size / count / 1000:.1f} kB/run"
     )

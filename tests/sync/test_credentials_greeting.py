@@ -115,7 +115,7 @@ def test_the_whole_question_has_an_end(server: Gatekeeper, manner: str) -> None:
     started = time.monotonic()
     with pytest.raises(TemporaryError, match=r"did not answer|does not answer"):
         greet(credential(server), seconds=1.0)
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 8
 
 
 WRONG: list[dict[str, Any]] = [

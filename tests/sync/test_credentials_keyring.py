@@ -200,7 +200,7 @@ class TestStuck:
         started = time.monotonic()
         with pytest.raises(KeyringStuck, match=message) as caught:
             keyring_store.write(A, make_key())
-        assert time.monotonic() - started < 4
+        assert time.monotonic() - started < 10
         assert caught.value.exit_code == 3 and "WORLDFLUX_API_KEY" in caught.value.hint
         assert children() == []
 
@@ -221,7 +221,7 @@ class TestStuck:
             started = time.monotonic()
             with pytest.raises((NoKeyring, KeyringStuck)):
                 keyring_store.write(A, make_key())
-            assert time.monotonic() - started < 4 and children() == []
+            assert time.monotonic() - started < 10 and children() == []
 
     @pytest.mark.parametrize(
         "code",

@@ -167,6 +167,10 @@ def test_groups_by_a_setting(visit: Visit, filled: list[VariedRun]) -> None:
     expect(row).to_contain_text(re.compile(r"%\s*\d"))
     expect(row.locator(".interval").first).to_have_text(re.compile("–"))
     assert "group=params.policy" in page.url
+    table.get_by_role("button", name="success").click()
+    expect(table.locator("tbody tr").first).to_contain_text("diffusion")
+    table.get_by_role("button", name="success").click()
+    expect(table.locator("tbody tr").first).to_contain_text("act")
     row.get_by_role("button").click()
     expect(page.locator("#total strong")).to_have_text(str(len(act)))
 

@@ -7,12 +7,13 @@ import statistics
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 import requests
 from browsing import Visit
 from playwright.sync_api import expect
-from server_process import Server
+from server_process import Server, start
 
 from worldflux.server import users
 from worldflux.server.dashboard.pages import relative
@@ -46,6 +47,20 @@ def test_a_session_cookie_is_kept_from_scripts(client: requests.Session, site: S
     assert re.match(r"wf_session=wfc_[A-Za-z0-9]{39}; ", cookie)
     assert {"HttpOnly", "SameSite=lax", "Path=/"} <= {part.strip() for part in cookie.split(";")}
     assert site.key not in answer.text + cookie and "no-store" in answer.headers["Cache-Control"]
+
+
+def test_over_tls_the_cookie_is_secure(tmp_path: Path) -> None:
+    """A server that browsers reach by https gives its cookie to https only, and knows its own origin."""
+    origin = "https://runs.example.org"
+    running = start(tmp_path / "data", None, "--public-url", origin)
+    try:
+        headers = {"Host": "runs.example.org", "Origin": origin}
+        answer = running.call("POST", "/api/session", key=None, json={"key": running.key}, headers=headers)
+        assert answer.status_code == 201 and "; Secure" in answer.headers["Set-Cookie"]
+        other = running.call("GET", "/login", key=None, headers={"Host": "evil.example"})
+        assert 400 <= other.status_code < 500
+    finally:
+        running.stop()
 
 
 def test_unsafe_requests_need_the_token_and_the_origin(client: requests.Session, site: Server) -> None:

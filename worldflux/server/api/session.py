@@ -50,7 +50,7 @@ def sign_in(core: CoreDep, request: Request, body: Annotated[SignIn, bodies.stri
     answer = JSONResponse(found.shown(), 201, headers={"Cache-Control": "no-store"})
     answer.set_cookie(
         SESSION_COOKIE, cookie, max_age=sessions.DAYS * 86400, path="/", httponly=True, samesite="lax",
-        secure=request.url.scheme == "https",
+        secure=_is_https(core, request),
     )  # fmt: skip
     return answer
 
@@ -63,6 +63,12 @@ def sign_out(core: CoreDep, request: Request, who: Anyone) -> Response:
     answer = Response(status_code=204)
     answer.delete_cookie(SESSION_COOKIE, path="/", httponly=True, samesite="lax")
     return answer
+
+
+def _is_https(core: Core, request: Request) -> bool:
+    """Whether browsers reach this server over TLS, also through a proxy that ends it."""
+    public = core.settings.public_url or ""
+    return request.url.scheme == "https" or public.startswith("https://")
 
 
 def _session(who: Principal) -> sessions.Session:

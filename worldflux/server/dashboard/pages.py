@@ -41,7 +41,7 @@ SECTIONS = ("keys", "members", "audit", "storage", "shares", "projects", "accoun
 
 #: Page -> module that runs it and its own style sheets, after those every page has.
 _PAGES = {
-    "runs": ("js/runs/page.js", ("grid",)),
+    "runs": ("js/table/page.js", ("grid",)),
     "run": ("js/run/page.js", ("run", "plot")),
     "compare": ("js/compare/page.js", ("run", "compare", "plot")),
     "settings": ("js/settings/page.js", ("settings",)),

@@ -33,7 +33,7 @@ async function open() {
   if (asked) { await showRun(asked, [back]); return; }
   if (page.runs.length === 1 && page.total === 1) { await showRun(page.runs[0].id, [h("span.badge", "shared, read-only")]); return; }
   document.body.classList.add("runs");
-  await import("./runs/page.js");
+  await import("./table/page.js");
   crumbs(h("span.badge", "shared, read-only"));
 }
 

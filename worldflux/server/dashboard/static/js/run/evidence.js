@@ -20,7 +20,7 @@ function layers(verdict) {
     const [kind, words] = RESULTS[layer.status] || ["plain", shown(layer.status)];
     const faults = layer.faults.map((fault) => h("li", h("code", shown(fault.where)), ` ${shown(fault.problem)}`));
     return h("tr", h("th.fit", { scope: "row" }, shown(layer.name)), h("td.fit", h(`span.pill.${kind}`, words)),
-      h("td", shown(layer.summary), faults.length ? h("ul.small", faults) : null));
+      h("td", shown(layer.summary), faults.length ? h("ul.small", { style: { "padding-left": "18px" } }, faults) : null));
   });
   return h("table.plain", { "aria-label": "Layers of the verdict" }, h("tbody", rows));
 }
@@ -29,7 +29,7 @@ function verdict(run, found) {
   const { verdict: told } = found;
   const signer = told.signer ? `${told.signer.name || "not known here"} (${told.signer.key_id || "without a key"})` : "";
   const name = `${run.id}.evidence.zip`;
-  const take = h("button", { type: "button", onclick: () => download(`/api/runs/${run.id}/evidence`, {}, name) }, icon("download"), "Download");
+  const take = h("button.button.small", { type: "button", onclick: () => download(`/api/runs/${run.id}/evidence`, {}, name) }, icon("download"), "Download");
   return [card("Verdict", layers(told)), card("Package", h("div.stack", facts([["Signed by", h("bdi", shown(signer))], ["Size", bytes(found.bytes)],
     ["SHA-256", h("code", shown(found.sha256))], ["Sent", moment(found.created_at)]]), (told.means || []).map((each) => h("p.muted.small", shown(each)))), take)];
 }

@@ -5,7 +5,7 @@ import { h } from "../dom.js";
 import { ago, duration, moment, money, short, shown } from "../format.js";
 import { icon } from "../icon.js";
 import { openMenu } from "../menu.js";
-import { act, askTag } from "../runs/choice.js";
+import { act, askTag } from "../table/choice.js";
 import { status, support, tag } from "../state.js";
 import { complain, say } from "../toast.js";
 

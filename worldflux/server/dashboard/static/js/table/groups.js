@@ -50,11 +50,33 @@ export async function groupTable(view, metrics, open, signal) {
   if (!groups.length) return empty("group", "No runs to group", h("p", "No run fits the filter."));
   const shownMetrics = metrics.filter((name) => groups.some((group) => group.metrics[name] && group.metrics[name].n));
   const scales = Object.fromEntries(shownMetrics.map((name) => [name, scaleOf(groups, name)]));
-  const head = h("tr", h("th", shown(view.group.replaceAll("params.", "").replaceAll(",", " · "))), h("th.num", "Runs"), h("th", "Status"), shownMetrics.map((name) => h("th.num", h("bdi", shown(name)))));
   const rows = groups.map((group) => {
     const label = [group.key].flat().map((key) => (key === null ? "(not set)" : setting(key))).join(" · ");
     const go = h("button.button.ghost.small", { type: "button", onclick: () => open(within(group, view.filter)) }, h("bdi", label));
     return h("tr", h("td", go), h("td.num", count(group.count)), h("td", statuses(group.by_status)), shownMetrics.map((name) => cell(group.metrics[name], scales[name])));
   });
-  return h("table.plain.groups", { "aria-label": `Runs by ${shown(view.group)}` }, h("thead", head), h("tbody", rows));
+  const body = h("tbody", rows);
+  const sort = sorter(body, rows);
+  const byMetric = (name) => groups.map((group) => (group.metrics[name] && group.metrics[name].n ? group.metrics[name].mean : null));
+  const title = shown(view.group.replaceAll("params.", "").replaceAll(",", " · "));
+  const head = h("tr", sort("th", title, groups.map((group) => JSON.stringify(group.key))), sort("th.num", "Runs", groups.map((group) => group.count)), h("th", "Status"),
+    shownMetrics.map((name) => sort("th.num", h("bdi", shown(name)), byMetric(name))));
+  return h("table.plain.groups", { "aria-label": `Runs by ${shown(view.group)}` }, h("thead", head), body);
+}
+
+/** Heads that order the rows by the values they are given, largest first and then smallest first; nothing comes last. */
+function sorter(body, rows) {
+  return (kind, label, values) => {
+    const cell = h(kind, { "aria-sort": "none" });
+    const turn = () => {
+      const down = cell.getAttribute("aria-sort") !== "descending";
+      for (const other of cell.parentElement.querySelectorAll("[aria-sort]")) other.setAttribute("aria-sort", "none");
+      cell.setAttribute("aria-sort", down ? "descending" : "ascending");
+      const order = (a, b) => (a === b ? 0 : (a < b ? 1 : -1) * (down ? 1 : -1));
+      const places = values.map((_, at) => at).sort((a, b) => (values[a] === null) - (values[b] === null) || order(values[a], values[b]));
+      body.append(...places.map((at) => rows[at]));
+    };
+    cell.append(h("button.head", { type: "button", onclick: turn }, label));
+    return cell;
+  };
 }

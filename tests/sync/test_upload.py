@@ -99,6 +99,32 @@ def test_a_run_larger_than_a_bundle_comes_in_parts(desk: Desk) -> None:
     desk.assert_same(run_id)
 
 
+def test_one_changed_copy_of_an_artifact_spoils_its_own_run_only(desk: Desk) -> None:
+    """Two runs have the same artifact, and one file was edited: the other run arrives."""
+    data = os.urandom(200_000)
+    first, second = (make_run(desk.runs_dir, artifacts={"a": data}) for _ in range(2))
+    (desk.runs_dir / first / "artifacts" / "a").write_bytes(data[::-1])
+    summary = desk.upload()
+    assert summary.outcomes[first].code == "changed" and first in summary.outcomes[first].detail
+    assert summary.outcomes[second].outcome == "new"
+    desk.assert_same(second)
+
+
+@pytest.mark.parametrize("jobs", [1, 4])
+def test_artifacts_and_bundles_end_in_any_order(desk: Desk, jobs: int) -> None:
+    """Runs whose artifacts land while others' bundles are answered are all settled, each once."""
+    ids = [
+        make_run(
+            desk.runs_dir, log=os.urandom(400_000).hex().encode() + b"\n", validate=False,
+            artifacts={"a": os.urandom(70_000), "b": os.urandom(66_000)} if number % 3 else {},
+        )
+        for number in range(24)
+    ]  # fmt: skip
+    assert desk.upload(jobs=jobs).counts["new"] == len(ids)
+    for run_id in ids:
+        desk.assert_same(run_id)
+
+
 def test_a_growing_run_is_sent_once(desk: Desk) -> None:
     """Synced while it goes on and at its end, only what is new is sent each time: each point once."""
     run_id = make_run(desk.runs_dir, status="running", metrics=metric_lines(10), log=b"one\ntw")

@@ -74,7 +74,7 @@ class Upload:
         self._pool: ThreadPoolExecutor | None = None
         self._bundle = Bundle()
         self._bundles: dict[Future[Any], Bundle] = {}
-        self._blobs: dict[Future[Any], Committed] = {}
+        self._blobs: dict[Future[Any], tuple[str, Committed]] = {}
         self._landed: set[str] = set()
         self._waiting: dict[str, _Waiting] = {}
         self._sent: dict[str, int] = {}
@@ -211,15 +211,19 @@ class Upload:
             self._rest(plan)
             return
         self._waiting[plan.run_id] = _Waiting(plan, {blob.sha256 for blob in large})
-        flying = {blob.sha256 for blob in self._blobs.values()}
+        flying = {blob.sha256 for _, blob in self._blobs.values()}
         for blob in large:
             if blob.sha256 not in flying:
-                self._blobs[self._submit_blob(plan, blob, missing.get(blob.sha256, 0))] = blob
+                self._blobs[self._submit_blob(plan, blob, missing)] = (plan.run_id, blob)
         self._drain(self.options.jobs * 2)
 
-    def _submit_blob(self, plan: RunPlan, blob: Committed, offset: int) -> Future[Any]:
+    def _submit_blob(self, plan: RunPlan, blob: Committed, missing: dict[str, int]) -> Future[Any]:
         assert self._pool is not None
-        folder, most = plan.snapshot.folder, self.hello.limits.patch_bytes
+        folder, most, offset = (
+            plan.snapshot.folder,
+            self.hello.limits.patch_bytes,
+            missing.get(blob.sha256, 0),
+        )
         return self._pool.submit(blobs.transfer, self.client, self.progress, folder, blob, offset, most)
 
     def _rest(self, plan: RunPlan) -> None:
@@ -262,9 +266,10 @@ class Upload:
         while len(self._bundles) + len(self._blobs) > most:
             under_way: list[Future[Any]] = [*self._bundles, *self._blobs]
             for future in wait(under_way, return_when=FIRST_COMPLETED).done:
+                # What one of them starts may wait in turn, and take the others meanwhile.
                 if future in self._blobs:
                     self._blob_ended(future)
-                else:
+                elif future in self._bundles:
                     self._bundle_ended(future)
 
     def _finish(self) -> None:
@@ -275,17 +280,22 @@ class Upload:
         self.journal.flush()
 
     def _blob_ended(self, future: Future[Any]) -> None:
-        blob = self._blobs.pop(future)
+        owner, blob = self._blobs.pop(future)
         runs = [each for each in self._waiting.values() if blob.sha256 in each.left]
         try:
             sent = future.result()
-        except (WorldFluxError, Changed) as error:
-            if isinstance(error, WorldFluxError):
-                self._stop_at(error)
+        except Changed as error:
+            for each in runs:
+                run_id = self._waiting.pop(each.plan.run_id).plan.run_id
+                if run_id == owner:
+                    self._settle(outcome_of(run_id, FileChanged(run_id, blob.path, str(error))))
+                else:  # its own copy of the same artifact may be whole
+                    self._again[run_id] = "an artifact"
+            return
+        except WorldFluxError as error:
+            self._stop_at(error)
             for each in runs:
                 del self._waiting[each.plan.run_id]
-                if isinstance(error, Changed):
-                    error = FileChanged(each.plan.run_id, blob.path, str(error))
                 self._settle(outcome_of(each.plan.run_id, error))
             return
         self._landed.add(blob.sha256)

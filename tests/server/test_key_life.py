@@ -226,6 +226,55 @@ class TestLastSecond:
         assert patient.call("DELETE", f"/api/api-keys/{old['id']}", expect=200).json()["revoked_at"] == first
 
 
+@pytest.fixture
+def table(tmp_path: Path, database_url: Callable[[], str | None]) -> Iterator[tuple[Any, int]]:
+    """An empty database with one workspace: the database and the workspace's number."""
+    from worldflux.manifest.model import utc_now
+    from worldflux.server import db, migrations
+    from worldflux.server.tables import workspaces
+
+    (tmp_path / "data").mkdir()
+    opened = db.connect(tmp_path / "data", database_url())
+    migrations.upgrade(opened)
+    with opened.write() as connection:
+        row = {"slug": "w", "name": "w", "created_at": utc_now()}
+        pk = connection.execute(workspaces.insert().values(**row)).inserted_primary_key[0]
+    yield opened, pk
+    opened.close()
+
+
+def test_the_table_knows_the_end(table: tuple[Any, int]) -> None:
+    """A key is found until its end and not at its end; one that is revoked is not found, also when it was used."""
+    from worldflux.server import keys
+    from worldflux.server.tables import api_keys
+
+    opened, workspace = table
+    with opened.write() as connection:
+        end = datetime.fromisoformat(keys.stamp(datetime.now(timezone.utc) + timedelta(seconds=1)))
+        short = keys.create(connection, workspace, "short", expires_at=keys.stamp(end))
+        long = keys.create(connection, workspace, "long", expires_at=keys.after_days(1))
+    found, lost = 0, 0
+    while lost < 5:
+        with opened.read() as connection:
+            asked = datetime.now(timezone.utc)
+            row = keys.find(connection, short.token)
+            if asked >= end:
+                assert row is None
+                lost += 1
+            elif datetime.now(timezone.utc) < end:
+                assert row is not None
+                found += 1
+        time.sleep(0.05)
+    with opened.write() as connection:
+        row = keys.find(connection, long.token)
+        assert found and row is not None and row["workspace"] == "w"
+        keys.touch(connection, row["pk"])
+        connection.execute(
+            api_keys.update().where(api_keys.c.pk == row["pk"]).values(revoked_at=keys.stamp(asked))
+        )
+        assert keys.find(connection, long.token) is None
+
+
 def test_revoked_during_an_upload(patient: Server, tmp_path: Path) -> None:
     """The sync that is under way ends with exit code 5; nothing counts as stored, and a new key goes on from there."""
     project = tmp_path / "project"

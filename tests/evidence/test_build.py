@@ -230,6 +230,16 @@ def test_a_file_that_grows_while_it_is_packed_is_noticed(run_folder: Path, tmp_p
         log.write_bytes(log.read_bytes().removesuffix(b"more"))
 
 
+def test_leftovers_of_killed_builds_are_swept(run_folder: Path, tmp_path: Path) -> None:
+    """What is older than an hour goes with the next build; what is younger may be somebody's."""
+    old, young = tmp_path / ".worldflux-0a.tmp", tmp_path / ".worldflux-0b.tmp"
+    for folder in (old, young):
+        (folder / "data").mkdir(parents=True)
+    os.utime(old, (0, 0))
+    make_package(run_folder, tmp_path / "package")
+    assert not old.exists() and young.exists()
+
+
 def test_two_builds_are_equal(run_folder: Path, tmp_path: Path, key: SigningKey) -> None:
     """Same run, same key: the same archive, byte for byte, from another place and under another clock zone."""
     one = make_package(run_folder, tmp_path / "one.zip", key, archive=True)

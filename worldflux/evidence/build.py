@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -34,6 +35,8 @@ from worldflux.manifest.storage import storage_error
 if TYPE_CHECKING:
     from worldflux.evidence.dsse import Signer
     from worldflux.manifest.model import Manifest
+
+_STALE_SECONDS = 3600
 
 #: Called with (path, bytes so far, bytes in all) while files are read.
 Progress = Callable[[str, int, int], None]
@@ -274,6 +277,7 @@ def _store(out: Path, top: str, members: Mapping[str, _Member], archive: bool) -
     temporary = out.parent / f".worldflux-{os.urandom(6).hex()}.tmp"
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(out.parent)
         sha256 = None
         if archive:
             sha256 = _archive(temporary, top, members)
@@ -324,6 +328,13 @@ class _Digesting:
     def write(self, data: bytes) -> int:
         self.digest.update(data)
         return self.out.write(data)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what builds that were killed left behind more than an hour ago."""
+    for path in folder.glob(".worldflux-*.tmp"):
+        if time.time() - path.lstat().st_mtime > _STALE_SECONDS:
+            _remove(path)
 
 
 def _remove(path: Path) -> None:

@@ -71,7 +71,7 @@ class Upload:
         self.journal, self.locks, self.gate, self.options = journal, locks, gate, options
         self.progress: Progress = progress or Silent()
         self.summary = Summary(client.origin, hello.workspace)
-        self._pool: ThreadPoolExecutor | None = None
+        self._pool = ThreadPoolExecutor(options.jobs, thread_name_prefix="sync")
         self._bundle = Bundle()
         self._bundles: dict[Future[Any], Bundle] = {}
         self._blobs: dict[Future[Any], tuple[str, Committed]] = {}
@@ -93,7 +93,6 @@ class Upload:
         """
         begun = time.monotonic()
         self.progress.begin(len(run_ids))
-        self._pool = ThreadPoolExecutor(self.options.jobs, thread_name_prefix="sync")
         busy: list[str] = []
         try:
             self._round(run_ids, busy)
@@ -218,7 +217,6 @@ class Upload:
         self._drain(self.options.jobs * 2)
 
     def _submit_blob(self, plan: RunPlan, blob: Committed, missing: dict[str, int]) -> Future[Any]:
-        assert self._pool is not None
         folder, most, offset = (
             plan.snapshot.folder,
             self.hello.limits.patch_bytes,
@@ -228,7 +226,6 @@ class Upload:
 
     def _rest(self, plan: RunPlan) -> None:
         """Send all of a run but its large artifacts: with others, or alone when it is long."""
-        assert self._pool is not None
         limits = self.hello.limits
         if is_short(plan, limits):
             frames = list(frames_of(plan, self.options, limits))
@@ -240,7 +237,6 @@ class Upload:
             self._drain(self.options.jobs * 2)
 
     def _close_bundle(self) -> None:
-        assert self._pool is not None
         bundle, self._bundle = self._bundle, Bundle()
         if bundle.plans:
             self._bundles[self._pool.submit(self.client.send_bundle, bundle.frames)] = bundle
@@ -331,7 +327,6 @@ class Upload:
 
     def _refused(self, bundle: Bundle, error: BundleRefused) -> None:
         """A bundle that is refused as a whole is divided until it is known what is wrong with which run."""
-        assert self._pool is not None
         shrunk = error.reply.status == 413 and self._shrink()
         if len(bundle.plans) > 1:
             for half in bundle.halves():

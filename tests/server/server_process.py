@@ -19,7 +19,12 @@ from typing import Any
 import pytest
 import requests
 
+import worldflux
+
 BIN = Path(sys.executable).parent
+
+#: The server runs the very code that the tests import, also in a copy of the project.
+CODE = str(Path(worldflux.__file__).parents[1])
 
 
 def postgres_bin() -> Path | None:
@@ -139,7 +144,7 @@ class Server:
         """Run `worldflux --json server WORDS` on this server's data; the envelope's data."""
         ended = subprocess.run(
             [BIN / "worldflux", "--json", "server", *words, *self.place],
-            input=text, text=True, capture_output=True, timeout=60, check=False,
+            input=text, text=True, capture_output=True, timeout=60, check=False, env=environment(),
         )  # fmt: skip
         assert ended.returncode == code, ended.stdout + ended.stderr
         envelope = json.loads(ended.stdout)
@@ -178,13 +183,18 @@ class Server:
             self._close()
 
 
+def environment() -> dict[str, str]:
+    """The variables of a server process."""
+    return {**os.environ, "PYTHONPATH": CODE}
+
+
 def start(data: Path, database: str | None = None, *arguments: str, port: str = "0") -> Server:
     """Start a server and wait until it answers. Its standard error goes to `data`/../server.err."""
     place = ["--data", str(data), *(["--database", database] if database else [])]
     with open(data.parent / f"{data.name}.err", "ab") as errors:
         process = subprocess.Popen(
             [BIN / "worldflux", "--json", "server", "start", *place, "--port", port, *arguments],
-            stdout=subprocess.PIPE, stderr=errors, text=True, start_new_session=True,
+            stdout=subprocess.PIPE, stderr=errors, text=True, start_new_session=True, env=environment(),
         )  # fmt: skip
     assert process.stdout is not None
     line = process.stdout.readline()
@@ -192,6 +202,10 @@ def start(data: Path, database: str | None = None, *arguments: str, port: str = 
     assert envelope["ok"], envelope["error"]
     told = envelope["data"]
     server = Server(told["url"], told["first_key"] or "", data, database, process, arguments)
-    # Connections wait in the listening socket, so one patient request is enough.
-    server.call("GET", "/readyz", key=None, expect=200)
+    try:
+        # Connections wait in the listening socket, so one patient request is enough.
+        server.call("GET", "/readyz", key=None, expect=200)
+    except BaseException:
+        server.kill()
+        raise
     return server

@@ -41,6 +41,9 @@ class Phase:
     Attributes:
         value: what is compared; None when only the runs' age counts here, newest first.
         key: the run's key, from the table whose index has this order.
+        table: that table, when it is not `runs`; the walk begins there.
+        forced: leave the database no other way than to walk along that table's index. SQLite would
+            rather look at all runs and sort; PostgreSQL weighs that well by itself.
         type: of that value, `str` or `float`.
         shared: rows that are joined by this phase, for a filter to use too.
     """
@@ -51,6 +54,12 @@ class Phase:
     where: list[ColumnElement[bool]] = field(default_factory=list)
     shared: dict[sql.Key, FromClause] = field(default_factory=dict)
     key: ColumnElement[int] = runs.c.pk
+    table: FromClause | None = None
+    forced: bool = False
+
+    def after(self, table: FromClause) -> ColumnElement[int]:
+        """The run's key in a table, for joining the next one to it; the sum keeps that from turning round."""
+        return table.c.run_pk + 0 if self.forced else table.c.run_pk
 
 
 def parse(text: str, known: Known | None = None) -> Order:
@@ -85,10 +94,9 @@ def phases(
     """The stretches of an order.
 
     Args:
-        forced: leave the database no other way to find metrics and parameters than by their order.
-            SQLite would rather look at all runs and sort; PostgreSQL weighs that well by itself.
         condition_needs: metrics and parameters that every listed run has, so that the stretch of those
             without it need not be looked at.
+        forced: see `Phase`.
     """
     kind, name = order.field.type, order.field.name
     if kind in (Type.METRIC, Type.PARAM):
@@ -109,18 +117,15 @@ def phases(
 
 def _own_rows(kind: Type, name: str, table: FromClause, workspace_id: int, forced: bool) -> list[Phase]:
     """The stretches of those runs that have a metric or parameter."""
-    row, *of = _row(table, name, workspace_id)
-    if forced:
-        row = table.c.run_pk + 0 == runs.c.pk
+    _, *of = _row(table, name, workspace_id)
     number = table.c.value if kind is Type.METRIC else table.c.number
     last = Phase(None) if kind is Type.METRIC else Phase(table.c.text)
     found = [Phase(number, float, where=[number.is_not(None)]), last]
     last.where.append(number.is_(None))
     for phase in found:
-        phase.joins.append((table, row))
         phase.where.extend(of)
         phase.shared[kind, name] = table
-        phase.key = table.c.run_pk
+        phase.key, phase.table, phase.forced = table.c.run_pk, table, forced
     return found
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, func, select, tuple_
+from sqlalchemy import ColumnElement, Connection, FromClause, and_, func, select, tuple_
 
 from worldflux.server.query import cursor as cursors
 from worldflux.server.query import sql
@@ -162,10 +162,7 @@ def _typed(value: object, phase: Phase) -> object:
 
 
 def _query(listing: Listing, phase: Phase, last: tuple[Any, int] | None) -> Any:
-    condition = sql.condition(listing.node, listing.place.workspace_id, phase.shared)
-    source = condition.source()
-    for table, on in phase.joins:
-        source = source.join(table, on)
+    condition, source = _source(listing, phase)
     # No more than what the indexes hold: looking up each run that does not pass would cost most.
     columns: Sequence[ColumnElement[Any]] = [phase.key]
     where = [*listing.base(), *condition.where, *phase.where]
@@ -179,6 +176,25 @@ def _query(listing: Listing, phase: Phase, last: tuple[Any, int] | None) -> Any:
         (phase.value.desc(), phase.key.desc()) if listing.order.descending else (phase.value, phase.key)
     )
     return select(*columns, phase.value).select_from(source).where(*where).order_by(first, second)
+
+
+def _source(listing: Listing, phase: Phase) -> tuple[sql.Condition, FromClause]:
+    """The tables of a stretch: from the one whose order is walked over what is asked for to `runs`.
+
+    Rows of `runs` are wide, so they come last, for those alone that pass the rest.
+    """
+    place = listing.place.workspace_id
+    if phase.table is None:
+        condition = sql.condition(listing.node, place)
+        source = condition.source()
+        for table, on in phase.joins:
+            source = source.join(table, on)
+        return condition, source
+    condition = sql.condition(listing.node, place, phase.shared, phase.after(phase.table))
+    source = last = phase.table
+    for last, on in condition.joins:
+        source = source.join(last, on)
+    return condition, source.join(runs, phase.after(last) == runs.c.pk)
 
 
 def _after(phase: Phase, descending: bool, last: tuple[Any, int]) -> ColumnElement[bool]:

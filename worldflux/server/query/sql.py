@@ -79,7 +79,12 @@ def column(name: str) -> ColumnElement[object]:
     return _COLUMNS[name]
 
 
-def condition(node: Node, workspace_id: int, shared: Mapping[Key, FromClause] | None = None) -> Condition:
+def condition(
+    node: Node,
+    workspace_id: int,
+    shared: Mapping[Key, FromClause] | None = None,
+    run: ColumnElement[int] = runs.c.pk,
+) -> Condition:
     """The condition that a filter sets on the runs of a workspace; the workspace itself is not in it.
 
     What every run must fulfil in its metrics, parameters and tags becomes a join, for then the
@@ -87,6 +92,7 @@ def condition(node: Node, workspace_id: int, shared: Mapping[Key, FromClause] | 
 
     Args:
         shared: rows of metrics and parameters that the caller joins already.
+        run: the run's key in one of these, to look further from there.
     """
     found = Condition()
     tables: dict[Key, FromClause] = dict(shared or {})
@@ -98,7 +104,7 @@ def condition(node: Node, workspace_id: int, shared: Mapping[Key, FromClause] | 
         assert isinstance(part, Comparison)
         if key not in tables:
             tables[key] = _TABLES[key[0]].alias(f"c{len(found.joins)}")
-            found.joins.append((tables[key], tables[key].c.run_pk == runs.c.pk))
+            found.joins.append((tables[key], tables[key].c.run_pk == run))
         found.where.extend(_terms(tables[key], part, workspace_id))
         found.required.add(key)
     return found

@@ -390,6 +390,9 @@ class TestServer:
         with gatekeeper() as other:
             ended = wf("auth", "status", "--server", other.url, **env)
             assert ended.code == 5 and other.seen == []
+            ended = wf("sync", "--server", other.url, **env)
+            assert ended.code == 5 and "WORLDFLUX_API_KEY is the key of another server" in ended.err
+            assert other.seen == []
 
     def test_the_stored_key_stands_behind_the_environments(
         self, login: Login, key: str, plain: None, server: Gatekeeper, wf: Run

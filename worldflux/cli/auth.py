@@ -211,6 +211,7 @@ def _signed_in(session: Session, kept: Kept) -> Answer:
         warnings.append(f"the key {expiry(session)}")
     if shadow := _shadow(session.server):
         warnings.append(f"{shadow} and comes before the key that was kept")
+    lines.append("next: worldflux sync")
     return Answer(data, "\n".join(lines), warnings=warnings)
 
 

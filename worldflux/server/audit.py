@@ -73,6 +73,6 @@ def faults(connection: Connection, workspace_id: int) -> Iterator[str]:
             expected = row["seq"]
         elif row["prev"] != prev:
             yield f"record {expected} does not follow the one before it"
-        if digest(row) != row["hash"]:
+        if digest(dict(row)) != row["hash"]:
             yield f"record {row['seq']} was changed"
         expected, prev = row["seq"] + 1, row["hash"]

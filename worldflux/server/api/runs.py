@@ -36,7 +36,12 @@ State = Annotated[
 
 
 def listing(
-    connection: Connection, place: Place, text: str, sort: str = "", state: str | None = None, live: bool = False
+    connection: Connection,
+    place: Place,
+    text: str,
+    sort: str = "",
+    state: str | None = None,
+    live: bool = False,
 ) -> Listing:
     """What the parameters of a request ask for.
 

@@ -1,5 +1,5 @@
 // What a share shows: one run, or the table of one project; nothing can be changed here.
-import { boot, get } from "./api.js";
+import { get } from "./api.js";
 import { find, h } from "./dom.js";
 import { shown } from "./format.js";
 import { crumbs, start, title } from "./shell.js";

@@ -27,8 +27,3 @@ export function field(name, label, props = {}, hint = "") {
   const input = props.element || h("input", { type: "text", id: `field-${name}`, name, ...props });
   return h("div.field", h("label", { for: `field-${name}` }, label), input, hint ? h("span.hint", hint) : null);
 }
-
-/** A date some days from now, for a date field. */
-export const inDays = (days) => new Date(Date.now() + days * 86400000).toISOString().slice(0, 10);
-/** The end of a day of a date field, as a time of the API. */
-export const endOf = (date) => `${date}T23:59:59.000+00:00`;

@@ -6,7 +6,7 @@ import { icon } from "../icon.js";
 import { poll } from "../poll.js";
 import { away, crumbs, start, title } from "../shell.js";
 import { complain } from "../toast.js";
-import { Choice, act, choiceBar } from "./choice.js";
+import { Choice, choiceBar } from "./choice.js";
 import { column, differing, standard, telling } from "./columns.js";
 import { FilterBox } from "./filterbox.js";
 import { Grid } from "./grid.js";
@@ -278,5 +278,4 @@ const columnName = (id) => id.replace(/[\\,]/g, (unit) => `\\${unit}`);
 
 if (!boot.share) start();
 const page = new RunsPage();
-window.worldfluxRuns = page;
 page.open().catch(complain);

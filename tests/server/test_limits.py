@@ -6,13 +6,14 @@ import contextlib
 import gzip
 import json
 import socket
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from sent_runs import BUNDLE, SentRun, digest_header, patch, result, send, sha256
-from server_process import Server, start
+from server_process import BIN, Server, environment, start
 
 from worldflux.server import keys
 from worldflux.server.buckets import Buckets
@@ -249,3 +250,28 @@ def test_buckets_fill_again(tmp_path: Path) -> None:
     assert buckets.take("c", 0.001, 2) > 0
     for each in (buckets, other):
         each.close()
+
+
+def test_the_file_of_the_buckets_is_reserved(tmp_path: Path) -> None:
+    """It has all its blocks from the start, for a mapped page on a full disk would kill the worker."""
+    buckets = Buckets(tmp_path)
+    facts = (tmp_path / "limits.bin").stat()
+    assert facts.st_blocks * 512 >= facts.st_size > 0
+    buckets.close()
+
+
+def test_a_log_that_nobody_reads_stops_nothing(tmp_path: Path) -> None:
+    """With standard error closed the server answers as before."""
+    place = ["--data", str(tmp_path / "data"), "--port", "0"]
+    process = subprocess.Popen(
+        ["sh", "-c", 'exec "$0" --json server start "$@" 2>/dev/full', BIN / "worldflux", *place],
+        stdout=subprocess.PIPE, text=True, start_new_session=True, env=environment(),
+    )  # fmt: skip
+    assert process.stdout is not None
+    told = json.loads(process.stdout.readline())["data"]
+    server = Server(told["url"], told["first_key"], tmp_path / "data", None, process)
+    try:
+        for _ in range(5):
+            server.call("GET", "/api/sync", expect=200)
+    finally:
+        assert server.stop() == 0

@@ -6,17 +6,15 @@ somebody put into a path is masked.
 
 from __future__ import annotations
 
-import json
 import re
-import sys
 import time
 import traceback
 import uuid
 from typing import Any
 
-from worldflux.manifest.model import utc_now
 from worldflux.server import gauges
 from worldflux.server.limits import Application, Message, Receive, Scope, Send
+from worldflux.server.notes import note
 from worldflux.server.problems import internal
 
 _TOKEN = re.compile(r"wf[a-z]_[A-Za-z0-9_]+")
@@ -55,7 +53,7 @@ class Access:
             seconds = time.perf_counter() - begun
             gauges.count(scope["method"], route_of(scope), told["status"], seconds)
             if self.log:
-                _write(line(scope, request_id, told["status"], told["bytes"], seconds))
+                note(**line(scope, request_id, told["status"], told["bytes"], seconds))
 
 
 def _headers(scope: Scope, message: Message, request_id: str) -> list[tuple[bytes, bytes]]:
@@ -74,19 +72,18 @@ def route_of(scope: Scope) -> str:
     return str(getattr(route, "path", "other"))
 
 
-def line(scope: Scope, request_id: str, status: int, size: int, seconds: float) -> str:
-    """One line of the access log."""
+def line(scope: Scope, request_id: str, status: int, size: int, seconds: float) -> dict[str, Any]:
+    """What the access log says of a request."""
     state = scope.get("state", {})
     who = state.get("principal")
-    facts: dict[str, Any] = {
-        "at": utc_now(), "id": request_id, "method": scope["method"], "path": safe(scope["path"]),
+    return {
+        "id": request_id, "method": scope["method"], "path": safe(scope["path"]),
         "status": status, "bytes": size, "ms": round(seconds * 1000, 1),
         "client": scope["client"][0] if scope.get("client") else None,
         "who": who.id if who is not None else None,
         "workspace": who.workspace if who is not None else None,
         "agent": next((safe(v.decode("latin-1")) for n, v in scope["headers"] if n == b"user-agent"), None),
     }  # fmt: skip
-    return json.dumps(facts, ensure_ascii=True)
 
 
 def safe(text: str) -> str:
@@ -94,13 +91,7 @@ def safe(text: str) -> str:
     return _TOKEN.sub(lambda match: match[0][:4] + "***", text[:_MOST_TEXT])
 
 
-def _write(text: str) -> None:
-    # One write for a line: several workers share the stream.
-    sys.stderr.write(text + "\n")
-    sys.stderr.flush()
-
-
 def _complain(request_id: str) -> None:
     """A fault of ours, for who runs the server; the message of an exception may hold values, so it is masked."""
     trace = _TOKEN.sub("***", traceback.format_exc(limit=-20))
-    _write(json.dumps({"at": utc_now(), "id": request_id, "error": trace[-8000:]}))
+    note(id=request_id, error=trace[-8000:])

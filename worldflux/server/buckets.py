@@ -27,7 +27,7 @@ class Buckets:
 
     def __init__(self, folder: Path) -> None:
         self._descriptor = os.open(folder / "limits.bin", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        os.ftruncate(self._descriptor, SLOTS * _SLOT.size)
+        _reserve(self._descriptor, SLOTS * _SLOT.size)
         self._map = mmap.mmap(self._descriptor, SLOTS * _SLOT.size)
         self._lock = threading.Lock()
 
@@ -70,6 +70,15 @@ class Buckets:
         """Give the file back."""
         self._map.close()
         os.close(self._descriptor)
+
+
+def _reserve(descriptor: int, size: int) -> None:
+    """Have the whole file on the disk: a mapped page that finds the disk full would end the process."""
+    try:
+        os.posix_fallocate(descriptor, 0, size)
+    except (AttributeError, OSError):
+        if os.fstat(descriptor).st_size < size:
+            os.write(descriptor, bytes(size))
 
 
 def _place(name: str) -> tuple[int, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,17 +18,26 @@ from worldflux.server.tables import blobs, runs
 VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_MEMORY = Path("/dev/shm")
+_PREFIX = "worldflux-counters-"
 _BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
 
 _meters: dict[str, Any] = {}
 
 
-def prepare(folder: Path) -> None:
-    """Make the place where workers count, empty. Called once, before any worker starts."""
-    place = folder / "counters"
-    shutil.rmtree(place, ignore_errors=True)
-    place.mkdir(mode=0o700)
+def prepare(folder: Path) -> Path:
+    """Make the place where workers count, and remove those of dead servers. Called before any worker starts.
+
+    It is in memory where there is such a place: a mapped file on a full disk ends the process that writes.
+    """
+    shelf = _MEMORY if os.access(_MEMORY, os.W_OK) else folder
+    for old in shelf.glob(f"{_PREFIX}*"):
+        pid = old.name.removeprefix(_PREFIX).partition("-")[0]
+        if pid.isdecimal() and not Path("/proc", pid).exists():
+            shutil.rmtree(old, ignore_errors=True)
+    place = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=shelf))
     os.environ[VARIABLE] = str(place)
+    return place
 
 
 def count(method: str, route: str, status: int, seconds: float) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import shutil
 import signal
 import socket
 from collections.abc import Callable
@@ -124,13 +125,16 @@ def run(settings: Settings, listen: Listen, listener: socket.socket, ready: Call
         ready: called when the workers are about to start; connections made since `bind` wait for them.
     """
     os.environ[VARIABLE] = settings.to_json()
-    gauges.prepare(settings.folder)
-    ready()
-    if listen.workers == 1:
-        return answer(settings, listen, listener)
-    from worldflux.server import workers
+    counters = gauges.prepare(settings.folder)
+    try:
+        ready()
+        if listen.workers == 1:
+            return answer(settings, listen, listener)
+        from worldflux.server import workers
 
-    return workers.supervise(listen, listener)
+        return workers.supervise(listen, listener)
+    finally:
+        shutil.rmtree(counters, ignore_errors=True)
 
 
 def answer(settings: Settings, listen: Listen, listener: socket.socket) -> int:

@@ -5,8 +5,6 @@ Each task may run in several workers at once without harm; the slow ones are cla
 
 from __future__ import annotations
 
-import json
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -19,6 +17,7 @@ from worldflux.server import heartbeats
 from worldflux.server.blobs import BlobStore
 from worldflux.server.db import Database
 from worldflux.server.keys import after_days
+from worldflux.server.notes import note
 from worldflux.server.settings import Settings
 from worldflux.server.tables import settings as settings_table
 
@@ -67,8 +66,7 @@ class Upkeep:
                     task.run()
                 except Exception as error:
                     # A task that fails must not end the thread: it is tried again when it is due.
-                    line = {"at": utc_now(), "upkeep": f"{type(error).__name__}: {str(error)[:300]}"}
-                    sys.stderr.write(json.dumps(line) + "\n")
+                    note(upkeep=f"{type(error).__name__}: {str(error)[:300]}")
 
     def _claimed(self, name: str, seconds: float, run: Callable[[], object]) -> None:
         """Run a task unless a worker did so a short time ago."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -21,6 +20,7 @@ from worldflux.server.auth import Principal
 from worldflux.server.core import Core
 from worldflux.server.ingest import bundle, decide, prepare, stored, write
 from worldflux.server.ingest.verdict import Held, StreamState, Verdict
+from worldflux.server.notes import note
 from worldflux.server.tables import blobs as blob_rows
 from worldflux.server.tables import projects, runs, streams, workspaces
 
@@ -63,8 +63,7 @@ def _alone(
         return _transaction(core, who, [group], packed)
     except DBAPIError as error:
         kind = type(error.orig).__name__
-        line = {"at": utc_now(), "run": group.run, "error": f"the database refused it: {kind}"}
-        sys.stderr.write(json.dumps(line) + "\n")
+        note(run=group.run, error=f"the database refused it: {kind}")
         refused = Verdict(group.run).refuse(500, "refused", "internal", "the server could not store this run")
         return [refused.answer()]
 

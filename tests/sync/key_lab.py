@@ -77,6 +77,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._trickle()
         elif manner == "silent":
             me.done.wait(60)
+            self.close_connection = True
         elif manner == "cut":
             self.close_connection = True
         elif manner.startswith("redirect"):

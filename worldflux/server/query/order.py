@@ -57,10 +57,6 @@ class Phase:
     table: FromClause | None = None
     forced: bool = False
 
-    def after(self, table: FromClause) -> ColumnElement[int]:
-        """The run's key in a table, for joining the next one to it; the sum keeps that from turning round."""
-        return table.c.run_pk + 0 if self.forced else table.c.run_pk
-
 
 def parse(text: str, known: Known | None = None) -> Order:
     """The order that `-created_at`, `metrics.loss` or `params.seed` asks for; empty is newest first.
@@ -117,12 +113,13 @@ def phases(
 
 def _own_rows(kind: Type, name: str, table: FromClause, workspace_id: int, forced: bool) -> list[Phase]:
     """The stretches of those runs that have a metric or parameter."""
-    _, *of = _row(table, name, workspace_id)
+    row, *of = _row(table, name, workspace_id)
     number = table.c.value if kind is Type.METRIC else table.c.number
     last = Phase(None) if kind is Type.METRIC else Phase(table.c.text)
     found = [Phase(number, float, where=[number.is_not(None)]), last]
     last.where.append(number.is_(None))
     for phase in found:
+        phase.joins.append((table, row))
         phase.where.extend(of)
         phase.shared[kind, name] = table
         phase.key, phase.table, phase.forced = table.c.run_pk, table, forced

@@ -179,22 +179,21 @@ def _query(listing: Listing, phase: Phase, last: tuple[Any, int] | None) -> Any:
 
 
 def _source(listing: Listing, phase: Phase) -> tuple[sql.Condition, FromClause]:
-    """The tables of a stretch: from the one whose order is walked over what is asked for to `runs`.
+    """The tables of a stretch, and what its runs must fulfil.
 
-    Rows of `runs` are wide, so they come last, for those alone that pass the rest.
+    A forced stretch starts at the table whose order is walked, and asks for each run there whether it
+    passes: there is no other way that a database without statistics could mistake for a better one.
     """
     place = listing.place.workspace_id
-    if phase.table is None:
-        condition = sql.condition(listing.node, place)
+    if phase.table is None or not phase.forced:
+        condition = sql.condition(listing.node, place, phase.shared)
         source = condition.source()
         for table, on in phase.joins:
             source = source.join(table, on)
         return condition, source
-    condition = sql.condition(listing.node, place, phase.shared, phase.after(phase.table))
-    source = last = phase.table
-    for last, on in condition.joins:
-        source = source.join(last, on)
-    return condition, source.join(runs, phase.after(last) == runs.c.pk)
+    condition = sql.condition(listing.node, place, phase.shared, phase.table.c.run_pk)
+    # The sum keeps it from starting at `runs`.
+    return condition, phase.table.join(runs, phase.table.c.run_pk + 0 == runs.c.pk)
 
 
 def _after(phase: Phase, descending: bool, last: tuple[Any, int]) -> ColumnElement[bool]:

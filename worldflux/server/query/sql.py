@@ -83,7 +83,7 @@ def condition(
     node: Node,
     workspace_id: int,
     shared: Mapping[Key, FromClause] | None = None,
-    run: ColumnElement[int] = runs.c.pk,
+    run: ColumnElement[int] | None = None,
 ) -> Condition:
     """The condition that a filter sets on the runs of a workspace; the workspace itself is not in it.
 
@@ -92,19 +92,21 @@ def condition(
 
     Args:
         shared: rows of metrics and parameters that the caller joins already.
-        run: the run's key in one of these, to look further from there.
+        run: the run's key in one of these, where the search is to start: nothing is joined then, and
+            whether a run passes is looked up from there.
     """
     found = Condition()
+    key_of_run = runs.c.pk if run is None else run
     tables: dict[Key, FromClause] = dict(shared or {})
     for part in node.parts if isinstance(node, All) else (node,):
         key = _key(part) if isinstance(part, Comparison) else None
-        if key is None or (key not in tables and len(found.joins) >= MAX_JOINS):
-            found.where.append(_boolean(part, workspace_id))
+        if key is None or (key not in tables and (run is not None or len(found.joins) >= MAX_JOINS)):
+            found.where.append(_boolean(part, workspace_id, key_of_run))
             continue
         assert isinstance(part, Comparison)
         if key not in tables:
             tables[key] = _TABLES[key[0]].alias(f"c{len(found.joins)}")
-            found.joins.append((tables[key], tables[key].c.run_pk == run))
+            found.joins.append((tables[key], tables[key].c.run_pk == runs.c.pk))
         found.where.extend(_terms(tables[key], part, workspace_id))
         found.required.add(key)
     return found
@@ -126,17 +128,17 @@ def _key(test: Comparison) -> Key | None:
     return (Type.TAGS, test.operand.text) if test.sign == "has" else None
 
 
-def _boolean(node: Node, workspace_id: int) -> ColumnElement[bool]:
+def _boolean(node: Node, workspace_id: int, run: ColumnElement[int]) -> ColumnElement[bool]:
     if isinstance(node, Not):
-        return not_(_boolean(node.part, workspace_id))
+        return not_(_boolean(node.part, workspace_id, run))
     if isinstance(node, All):
-        return and_(true(), *(_boolean(part, workspace_id) for part in node.parts))
+        return and_(true(), *(_boolean(part, workspace_id, run) for part in node.parts))
     if isinstance(node, Any):
-        return or_(false(), *(_boolean(part, workspace_id) for part in node.parts))
+        return or_(false(), *(_boolean(part, workspace_id, run) for part in node.parts))
     if node.field.type in (Type.METRIC, Type.PARAM, Type.TAGS):
         table = _TABLES[node.field.type].alias()
         terms = _terms(table, node, workspace_id)
-        return exists(select(literal(1)).select_from(table).where(table.c.run_pk == runs.c.pk, *terms))
+        return exists(select(literal(1)).select_from(table).where(table.c.run_pk == run, *terms))
     return _fact(node, workspace_id)
 
 

@@ -14,6 +14,9 @@ from server_process import Server
 
 from worldflux.manifest.model import success_metric
 
+#: A browser and a server start with a module.
+pytestmark = pytest.mark.timeout(180)
+
 RATES = {"act": [20, 22, 19, 25, 21, 18], "diffusion": [33, 36, 31, 40, 35, 30]}
 
 

@@ -14,7 +14,7 @@ from playwright.sync_api import expect
 from richrun import ENVIRONMENT
 from server_process import Server
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 UNITS = [each[:32] for each in STRINGS]
 SHEET = "\n".join('"' + each.replace('"', '""') + '",1' for each in STRINGS)

@@ -12,6 +12,9 @@ from server_process import Server
 
 from worldflux.server.dashboard.assets import STATIC
 
+#: A browser and a server start with a module.
+pytestmark = pytest.mark.timeout(180)
+
 AA = 4.5
 #: Text -> grounds it stands on.
 PAIRS = {

@@ -16,6 +16,9 @@ from richrun import rich_run
 from sent_runs import frame, send
 from server_process import Server
 
+#: A browser and a server start with a module.
+pytestmark = pytest.mark.timeout(180)
+
 
 @pytest.fixture(scope="module")
 def rich(site: Server, browser: Browser) -> VariedRun:

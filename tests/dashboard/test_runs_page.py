@@ -14,6 +14,9 @@ from playwright.sync_api import Browser, expect
 from sent_runs import SentRun, send
 from server_process import Server
 
+#: A browser and a server start with a module.
+pytestmark = pytest.mark.timeout(180)
+
 COUNT = 640
 
 

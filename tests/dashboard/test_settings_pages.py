@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import re
 
+import pytest
 from browsing import Visit
 from fill import send_all, sweep
 from playwright.sync_api import expect
+
+#: A browser and a server start with a module.
+pytestmark = pytest.mark.timeout(180)
 
 
 def test_a_key_is_made_used_rotated_and_revoked(visit: Visit) -> None:

@@ -1,6 +1,6 @@
 """Builds one package with as little as possible installed: build_once.py RUN KEYS OUT; prints its sha256.
 
-Needs cryptography, rfc8785 and jmespath; for a look at what another Python makes of the same run.
+Needs cryptography, rfc8785, jmespath and jsonschema; for a look at what another Python makes of the same run.
 """
 
 from __future__ import annotations

@@ -230,6 +230,25 @@ def test_a_file_that_grows_while_it_is_packed_is_noticed(run_folder: Path, tmp_p
         log.write_bytes(log.read_bytes().removesuffix(b"more"))
 
 
+@pytest.mark.parametrize("path", ["../outside.txt", "/etc/hostname", "artifacts/../../outside.txt"])
+def test_a_manifest_can_not_reach_out_of_its_folder(path: str, run_folder: Path, tmp_path: Path) -> None:
+    """A run folder from somebody else packs nothing of this machine, whatever its manifest names."""
+    (run_folder.parent / "outside.txt").write_text("private")
+    document = json.loads((run_folder / "manifest.json").read_bytes())
+    document["artifacts"][0]["path"] = path
+    (run_folder / "manifest.json").write_bytes(io.canonical(document))
+    with pytest.raises(WorldFluxError, match="/artifacts/0/path"):
+        make_package(run_folder, tmp_path / "package")
+
+
+def test_a_linked_folder_is_not_followed(run_folder: Path, tmp_path: Path) -> None:
+    """Files that lie elsewhere, behind a link in the place of a folder, are missing."""
+    (run_folder / "artifacts").rename(tmp_path / "elsewhere")
+    (run_folder / "artifacts").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(WorldFluxError, match="no longer in"):
+        make_package(run_folder, tmp_path / "package")
+
+
 def test_leftovers_of_killed_builds_are_swept(run_folder: Path, tmp_path: Path) -> None:
     """What is older than an hour goes with the next build; what is younger may be somebody's."""
     old, young = tmp_path / ".worldflux-0a.tmp", tmp_path / ".worldflux-0b.tmp"

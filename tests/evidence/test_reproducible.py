@@ -14,7 +14,7 @@ from evidence_lab import make_key, make_run
 HERE = Path(__file__).parent
 VERSIONS = ("3.10", "3.11", "3.12", "3.13")
 #: What building needs, beside WorldFlux itself.
-PACKAGES = ("cryptography", "rfc8785", "jmespath")
+PACKAGES = ("cryptography", "rfc8785", "jmespath", "jsonschema")
 
 
 def interpreter(version: str) -> str | None:

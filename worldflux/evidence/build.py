@@ -134,16 +134,7 @@ def build(
     from worldflux import __version__
 
     manifest = io.read(folder / layout.MANIFEST)
-    if not manifest.final:
-        raise UsageError(
-            f"run {manifest.client_run_id} is {manifest.status}: there is evidence of runs that have ended",
-            f"worldflux runs show {manifest.client_run_id}",
-            code="evidence-running",
-        )
-    if os.path.lexists(out) and not replace:
-        raise UsageError(
-            f"{out} is there already", "--force replaces it, -o OUT writes elsewhere", code="exists"
-        )
+    _may_build(folder, manifest, out, replace)
     chosen = contents(folder, manifest, limit=options.limit, exclude=options.exclude)
     members, packed = _payload(folder, manifest, chosen, gate, options.said, progress)
     committed = {each["path"]: each["sha256"] for each in manifest.artifacts if each["commit"]}
@@ -159,6 +150,27 @@ def build(
         tuple(chosen.left_out),
         sha256,
     )
+
+
+def _may_build(folder: Path, manifest: Manifest, out: Path, replace: bool) -> None:
+    """Whether there can be evidence of the run; its manifest may be from anybody."""
+    faults = io.validate(manifest.to_json(), strict=False)
+    if faults:
+        raise WorldFluxError(
+            f"{folder / layout.MANIFEST}: {faults[0].where or '/'} {faults[0].problem}",
+            f"worldflux evidence verify {folder} shows all faults",
+            code="manifest",
+        )
+    if not manifest.final:
+        raise UsageError(
+            f"run {manifest.client_run_id} is {manifest.status}: there is evidence of runs that have ended",
+            f"worldflux runs show {manifest.client_run_id}",
+            code="evidence-running",
+        )
+    if os.path.lexists(out) and not replace:
+        raise UsageError(
+            f"{out} is there already", "--force replaces it, -o OUT writes elsewhere", code="exists"
+        )
 
 
 def _payload(

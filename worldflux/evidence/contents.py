@@ -83,7 +83,7 @@ def contents(
     for item in _wanted(folder, manifest):
         reason = _why_outside(item, limit, exclude)
         if not reason:
-            if is_regular(folder / item.path):
+            if is_regular(folder / item.path) and _is_inside(folder, item.path):
                 found.items.append(item)
             elif item.sha256 is not None:
                 missing.append(item.path)
@@ -157,6 +157,11 @@ def _wanted(folder: Path, manifest: Manifest) -> Iterator[Item]:
 def _item(role: str, path: str, sha256: str | None = None, size: int | None = None) -> Item:
     default = "text/plain" if path.endswith(".log") else "application/octet-stream"
     return Item(path, role, _MEDIA_TYPES.get(path, default), sha256, size)
+
+
+def _is_inside(folder: Path, path: str) -> bool:
+    """Whether no folder on the way is a link that leads out of the run folder."""
+    return os.path.realpath(folder / path).startswith(os.path.realpath(folder) + os.sep)
 
 
 def is_regular(path: Path) -> bool:

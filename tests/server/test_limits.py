@@ -18,6 +18,9 @@ from server_process import BIN, Server, environment, start
 from worldflux.server import keys
 from worldflux.server.buckets import Buckets
 
+#: Starting two workers takes its time on a busy machine, also where tests are given little.
+pytestmark = pytest.mark.timeout(180)
+
 
 @pytest.fixture(scope="module")
 def strict_server(

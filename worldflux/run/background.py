@@ -70,7 +70,9 @@ class Background:
                 lambda: provenance.environment_info(self._python, lock_text=lock, lock_path=LOCK_NAME),
             ),
             "hardware": lambda: recent("hardware", provenance.hardware),
-            "source": lambda: recent(("source", source), lambda: provenance.source_digest(source)),
+            "source": lambda: recent(
+                ("source", source), lambda: provenance.source_digest(source, self._place.runs_dir)
+            ),
             "schema": io.prepare,
         }
         for name, find in parts.items():

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from worldflux.cli import render
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from worldflux.cli.sweep_table import SweepTable
     from worldflux.config.sweep import Job
     from worldflux.run.cancel import Cancellation
-    from worldflux.run.engine import Guard, RunRecord
+    from worldflux.run.engine import Guard, Place, RunRecord
     from worldflux.run.ledger import Ledger
 
 REMOTE_PARALLEL = 16
@@ -229,6 +229,7 @@ class Sweep:
     def __init__(self, jobs: Sequence[Job], ledger: Ledger, project: Project, *, live: bool = False) -> None:
         self.jobs, self.ledger, self.project = jobs, ledger, project
         self.ended: dict[str, JobEnded] = {}
+        self._places: dict[str, Place] = {}
         self.kept = [
             job for job in jobs if ledger.runs.get(job.job_id) and ledger.status(job.job_id) == "succeeded"
         ]
@@ -280,13 +281,13 @@ class Sweep:
             self.ledger.close()
 
     def _carry_out(self, job: Job, cancellation: Cancellation) -> JobEnded:
-        from worldflux.cli.session import make_place, make_plugin
+        from worldflux.cli.session import make_plugin
         from worldflux.run.engine import execute
         from worldflux.run.observer import Silent
 
         run_id, attempt = self.ledger.start(job.job_id)
         try:
-            more = {
+            more: dict[str, Any] = {
                 "sweep_id": self.ledger.sweep_id,
                 "job_id": job.job_id,
                 "run_id": run_id,
@@ -294,12 +295,20 @@ class Sweep:
             }
             plugin = make_plugin(job.request, self.project)
             guards = (self._reservation(run_id),) if getattr(plugin, "paid", False) else ()
-            place = make_place(self.project, job.request.spec.runs_dir, guards=guards, **more)
+            place = replace(self._place(job.request.spec.runs_dir), guards=guards, **more)
             record = execute(job.request, plugin, place, Silent(), cancellation)
             self._budget.settle(run_id, record.manifest.cost["estimate_usd"])
             return JobEnded(record)
         except WorldFluxError as error:
             return JobEnded(None, error.problem)
+
+    def _place(self, runs_dir: str) -> Place:
+        """What all runs of the sweep share; what the gate derives from this process's secrets is one of it."""
+        from worldflux.cli.session import make_place
+
+        if runs_dir not in self._places:
+            self._places[runs_dir] = make_place(self.project, runs_dir)
+        return self._places[runs_dir]
 
     def _reservation(self, run_id: str) -> Guard:
         """Sets the run's bound aside in the sweep's budget, or refuses the run."""

@@ -48,5 +48,5 @@ def _is_plain(value: Any) -> bool:
     return kind is list and all(map(_is_plain, value))
 
 
-def _is_plain_name(name: Any) -> bool:
-    return type(name) is str and str.isascii(name)
+def _is_plain_name(name: object) -> bool:
+    return type(name) is str and name.isascii()

@@ -20,7 +20,7 @@ from worldflux.manifest.model import FINAL_STATUSES, Manifest
 from worldflux.run import store
 from worldflux.run.background import Background
 from worldflux.run.cancel import Cancellation
-from worldflux.run.draft import draft_manifest, stored_texts
+from worldflux.run.draft import CONFIG, draft_manifest, stored_texts
 from worldflux.run.outcome import Ending, ending_of
 from worldflux.run.preflight import Findings, look_up
 from worldflux.runtime.base import Adapter, RuntimeContext, RuntimePlugin, RuntimeResult
@@ -111,20 +111,20 @@ def execute(
     found = look_up(request)
     run_id, folder = store.create(place.runs_dir, place.run_id)
     mark = str(uuid.uuid4())
-    manifest = draft_manifest(request, plugin, place, run_id, mark)
+    texts = stored_texts(request)
+    manifest = draft_manifest(request, plugin, place, run_id, mark, texts[CONFIG])
     record = RunRecord(run_id, folder, manifest)
     try:
-        for name, data in stored_texts(request).items():
+        for name, data in texts.items():
             place.gate.refuse(data, name)
-        place.gate.refuse(io.canonical(manifest.to_json()), "the manifest")
         manifest.start()
-        io.write(folder / store.MANIFEST, manifest, validate=False)
+        io.write(folder / store.MANIFEST, manifest, gate=place.gate, validate=False)
     except BaseException:
         _remove_empty(folder)
         raise
     observer.started(run_id, folder, request.spec.recipe, request.spec.runtime.name)
     stopping = cancellation or Cancellation()
-    _Run(request, plugin, place, observer, record, forwarded, found, mark, stopping).carry_out()
+    _Run(request, plugin, place, observer, record, forwarded, found, mark, texts, stopping).carry_out()
     return record
 
 
@@ -171,13 +171,14 @@ class _Run:
         forwarded: dict[str, str],
         found: Findings,
         mark: str,
+        texts: dict[str, bytes],
         cancellation: Cancellation,
     ) -> None:
         self.request, self.plugin, self.place = request, plugin, place
         self.observer, self.record = observer, record
         self.manifest, self.folder = record.manifest, record.folder
         self.forwarded, self.mark, self.cancellation = forwarded, mark, cancellation
-        self.found = found
+        self.found, self.texts = found, texts
         self.background: Background | None = None
         self.python: Path | None = None
 
@@ -280,7 +281,7 @@ class _Run:
         (self.folder / "artifacts").mkdir(exist_ok=True)
         (self.folder / "logs").mkdir(exist_ok=True)
         self.observer.log(self.folder / "logs" / f"{self.record.run_id}.log")
-        self.background = Background(self.request, self.place, self.folder, self.python)
+        self.background = Background(self.request, self.place, self.folder, self.python, self.texts)
         context = self._context()
         cancel = getattr(self.plugin, "cancel", None)
         unwatch = self.cancellation.watch(lambda: cancel(context)) if cancel else lambda: None
@@ -334,7 +335,9 @@ class _Run:
     def _write_bare(self, path: Path, status: Status, error: Exception) -> None:
         """The record without anything that the run brought, and the reason."""
         problem, hint = getattr(error, "problem", str(error)), getattr(error, "hint", "")
-        bare = draft_manifest(self.request, self.plugin, self.place, self.record.run_id, self.mark)
+        bare = draft_manifest(
+            self.request, self.plugin, self.place, self.record.run_id, self.mark, self.texts[CONFIG]
+        )
         bare.run["started_at"] = self.manifest.run["started_at"]
         code = getattr(error, "code", "manifest")
         bare.finish(status, error={"code": code, "message": problem[:8000], "hint": hint[:8000]})

@@ -18,9 +18,9 @@ from worldflux.runtime.process import read_exit
 from worldflux.runtime.shim import tree
 
 
-@pytest.fixture
-def lab(tmp_path: Path) -> Iterator[Lab]:
-    with Lab(tmp_path) as lab:
+@pytest.fixture(params=[False, True], ids=["spawned", "forked"])
+def lab(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Lab]:
+    with Lab(tmp_path, forked=request.param) as lab:
         yield lab
 
 
@@ -164,6 +164,7 @@ def test_a_variable_that_can_not_be_named(lab: Lab) -> None:
         lab.start(["true"])
 
 
+@pytest.mark.parametrize("lab", [False], indirect=True)
 def test_an_interpreter_that_does_not_start(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     """When the shim can not live, the start fails with a command to check, and waits for nothing."""
     monkeypatch.setattr(sys, "executable", "/bin/false")

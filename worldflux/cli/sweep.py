@@ -267,6 +267,7 @@ class Sweep:
     def run(self) -> bool:
         """Whether the sweep was interrupted."""
         from worldflux.cli.session import terminate_as_interrupt
+        from worldflux.runtime.spawning import Forker
 
         todo = self.todo()
         head = f"sweep {self.ledger.sweep_id}: {len(self.jobs)} jobs, {self.policy.parallel} at a time"
@@ -275,7 +276,11 @@ class Sweep:
         if self._table is not None:
             self._table.stopping = lambda: pool.cancellation.requested
         try:
-            with terminate_as_interrupt(), self._table.shown() if self._table else nullcontext():
+            with (
+                terminate_as_interrupt(),
+                Forker() if len(todo) > 1 else nullcontext(),
+                self._table.shown() if self._table else nullcontext(),
+            ):
                 return pool.run(todo)
         finally:
             self.ledger.close()

@@ -42,7 +42,7 @@ def _is_plain(value: Any) -> bool:
     if kind is str or kind is bool or value is None:
         return True
     if kind is int:
-        return -UNSAFE < value < UNSAFE
+        return bool(-UNSAFE < value < UNSAFE)
     if kind is dict:
         return all(map(_is_plain_name, value)) and all(map(_is_plain, value.values()))
     return kind is list and all(map(_is_plain, value))

@@ -6,7 +6,7 @@ import os
 import random
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -285,10 +285,10 @@ class Sweep:
         finally:
             self.ledger.close()
 
-    def _carry_out(self, job: Job, cancellation: Cancellation) -> JobEnded:
+    def _carry_out(self, job: Job, cancellation: Cancellation, command_ended: Callable[[], None]) -> JobEnded:
         from worldflux.cli.session import make_plugin
         from worldflux.run.engine import execute
-        from worldflux.run.observer import Silent
+        from worldflux.run.observer import Quiet, Silent
 
         run_id, attempt = self.ledger.start(job.job_id)
         try:
@@ -301,7 +301,9 @@ class Sweep:
             plugin = make_plugin(job.request, self.project)
             guards = (self._reservation(run_id),) if getattr(plugin, "paid", False) else ()
             place = replace(self._place(job.request.spec.runs_dir), guards=guards, **more)
-            record = execute(job.request, plugin, place, Silent(), cancellation)
+            # Elsewhere a run may hold its machine until its teardown.
+            observer = Quiet(command_ended) if getattr(plugin, "ends_with_run", False) else Silent()
+            record = execute(job.request, plugin, place, observer, cancellation)
             self._budget.settle(run_id, record.manifest.cost["estimate_usd"])
             return JobEnded(record)
         except WorldFluxError as error:

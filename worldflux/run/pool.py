@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from worldflux.run.cancel import Cancellation
 
@@ -32,7 +32,7 @@ class Policy:
     """How a sweep goes about its jobs.
 
     Attributes:
-        parallel: runs at the same time.
+        parallel: commands at the same time; the records of those before may still be in the making.
         retries: further attempts of a job that failed.
         fail_fast: start nothing more after a job failed for good.
     """
@@ -46,14 +46,15 @@ class Pool(Generic[JobType, EndedType]):
     """Carries out jobs.
 
     Args:
-        carry_out: one run of a job, from start to end; called in a thread.
+        carry_out: one run of a job, from start to end; called in a thread. It may call its last
+            argument to say that the command has ended and another one may start.
         told: called in the main thread when a run began (None) or ended.
     """
 
     def __init__(
         self,
         policy: Policy,
-        carry_out: Callable[[JobType, Cancellation], EndedType],
+        carry_out: Callable[[JobType, Cancellation, Callable[[], None]], EndedType],
         told: Callable[[JobType, EndedType | None], None],
     ) -> None:
         self._policy, self._carry_out, self._told = policy, carry_out, told
@@ -67,19 +68,25 @@ class Pool(Generic[JobType, EndedType]):
         """
         waiting = deque(enumerate(jobs))
         running: dict[Future[EndedType], tuple[int, JobType]] = {}
+        commands: set[Future[None]] = set()
+        parallel = self._policy.parallel
         stopping = False
-        threads = ThreadPoolExecutor(self._policy.parallel, thread_name_prefix="run")
+        threads = ThreadPoolExecutor(2 * parallel, thread_name_prefix="run")
         try:
             while running or (waiting and not stopping and not self.cancellation.requested):
                 try:
-                    while waiting and len(running) < self._policy.parallel and not stopping:
-                        if self.cancellation.requested:
+                    commands = {command for command in commands if not command.done()}
+                    while waiting and len(commands) < parallel and len(running) < 2 * parallel:
+                        if stopping or self.cancellation.requested:
                             break
                         index, job = waiting.popleft()
-                        running[threads.submit(self._carry_out, job, self.cancellation)] = (index, job)
+                        command: Future[None] = Future()
+                        commands.add(command)
+                        running[threads.submit(self._one, job, command)] = (index, job)
                         self._told(job, None)
-                    done, _ = wait(running, return_when=FIRST_COMPLETED)
-                    for future in done:
+                    awaited: list[Future[Any]] = [*running, *commands]
+                    wait(awaited, return_when=FIRST_COMPLETED)
+                    for future in [each for each in running if each.done()]:
                         index, job = running.pop(future)
                         ended = future.result()
                         self._told(job, ended)
@@ -95,3 +102,17 @@ class Pool(Generic[JobType, EndedType]):
         finally:
             threads.shutdown(wait=True, cancel_futures=True)
         return self.cancellation.requested
+
+    def _one(self, job: JobType, command: Future[None]) -> EndedType:
+        """One run in its thread; `command` is done as soon as another command may start."""
+
+        def ended() -> None:
+            if not command.done():
+                command.set_result(None)
+
+        try:
+            # Before the next one starts, it must be known whether it shall.
+            early = (lambda: None) if self._policy.fail_fast else ended
+            return self._carry_out(job, self.cancellation, early)
+        finally:
+            ended()

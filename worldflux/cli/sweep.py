@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from worldflux.cli import render
 from worldflux.config.project import Project, load_project
@@ -64,8 +64,13 @@ class JobEnded:
         return 0 if value is None else value
 
 
-def sweep(arguments: Sequence[str], params: Mapping[str, Any], launcher: Any) -> None:
+def sweep(arguments: Sequence[str], params: Mapping[str, Any], launcher: Any) -> NoReturn:
     """Check all jobs, run what is to be run, and end the process with the sweep's exit code.
+
+    Args:
+        arguments: overrides as typed, swept or not.
+        params: axes from `hydra.sweeper.params`.
+        launcher: the launcher that Hydra made; None: our own.
 
     Raises:
         ConfigError: with the faults of all jobs.
@@ -207,7 +212,7 @@ def _check_catalog(jobs: Sequence[Job]) -> None:
 
 def _run(jobs: Sequence[Job], ledger: Ledger, project: Project, launcher: Any) -> int:
     """Run what is missing and tell how it went; the sweep's exit code."""
-    if type(launcher).__name__ == "WorldFluxLauncher":
+    if launcher is None or type(launcher).__name__ == "WorldFluxLauncher":
         work = Sweep(jobs, ledger, project, live=render.is_live(sys.stdout))
     else:
         from worldflux.cli.elsewhere import Elsewhere

@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from worldflux.cli.sweep import JobEnded
+from worldflux.cli.sweep_job import JobEnded
 from worldflux.errors import WorldFluxError
 from worldflux.run import store
 

@@ -8,10 +8,11 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from worldflux.cli import render
+from worldflux.cli.sweep_job import JobEnded, JobOutcome
 from worldflux.config.project import Project, load_project
 from worldflux.errors import ConfigError, Fault, UsageError, WorldFluxError
 from worldflux.run.budget import SweepBudget
@@ -25,43 +26,6 @@ if TYPE_CHECKING:
     from worldflux.run.ledger import Ledger
 
 REMOTE_PARALLEL = 16
-
-
-@dataclass(frozen=True)
-class JobEnded:
-    """One run of a job: its record, or why there is none."""
-
-    record: RunRecord | None
-    problem: str = ""
-
-    @property
-    def succeeded(self) -> bool:
-        return self.record is not None and self.record.manifest.status == "succeeded"
-
-    @property
-    def status(self) -> str:
-        return self.record.manifest.status if self.record is not None else "failed"
-
-    @property
-    def reason(self) -> str:
-        """Why it did not succeed; empty when it did."""
-        if self.record is None:
-            return self.problem
-        error = self.record.manifest.run["error"]
-        return error["message"] if error else ""
-
-    def told(self, names: str | Sequence[str] | None) -> Any:
-        """What a sweeper learns of the job: its objective's value, 0 without one, or the error."""
-        from worldflux.cli.worker import JobFailed
-        from worldflux.run.objective import objective
-
-        if self.record is None or not self.succeeded:
-            return JobFailed(f"{self.status}: {self.reason}")
-        try:
-            value = objective(self.record.manifest, names)
-        except WorldFluxError as error:
-            return error
-        return 0 if value is None else value
 
 
 def sweep(arguments: Sequence[str], params: Mapping[str, Any], launcher: Any) -> NoReturn:
@@ -110,11 +74,7 @@ def launch(launcher: Any, job_overrides: Sequence[Sequence[str]]) -> list[Any]:
     work = Sweep(jobs, ledger, project)
     if work.run():
         raise KeyboardInterrupt
-    ended = [work.ended.get(job.job_id) or work.newest(job, 0, "the job did not run") for job in jobs]
-    return [
-        job_return(job.request.overrides, each.told(job.request.spec.objective))
-        for job, each in zip(jobs, ended, strict=True)
-    ]
+    return [job_return(job.request.overrides, work.returned(job)) for job in jobs]
 
 
 def _continued(launcher: Any, jobs: Sequence[Job], project: Project) -> Ledger:
@@ -233,7 +193,7 @@ class Sweep:
 
     def __init__(self, jobs: Sequence[Job], ledger: Ledger, project: Project, *, live: bool = False) -> None:
         self.jobs, self.ledger, self.project = jobs, ledger, project
-        self.ended: dict[str, JobEnded] = {}
+        self.ended: dict[str, JobOutcome] = {}
         self._places: dict[str, Place] = {}
         self.kept = [
             job for job in jobs if ledger.runs.get(job.job_id) and ledger.status(job.job_id) == "succeeded"
@@ -329,7 +289,7 @@ class Sweep:
     def told(self, job: Job, ended: JobEnded | None) -> None:
         """Show how a run of a job ended; None says that it began."""
         if ended is not None:
-            self.ended[job.job_id] = ended
+            self.ended[job.job_id] = JobOutcome(ended.status, ended.told(job.request.spec.objective))
         if self._table is not None:
             self._table.told(job.job_id, ended)
             return
@@ -340,6 +300,12 @@ class Sweep:
         label = " ".join(text for text in job.request.overrides if not text.startswith("sweep."))
         text = ended.reason or (ended.record.run_id if ended.record else "")
         print(f"{place} {render.paint(ended.status, color, sys.stdout)}  {label}  {text}", flush=True)
+
+    def returned(self, job: Job) -> Any:
+        """What a sweeper learns of a job."""
+        if job.job_id in self.ended:
+            return self.ended[job.job_id].returned
+        return self.newest(job, 0, "the job did not run").told(job.request.spec.objective)
 
     def newest(self, job: Job, before: int, problem: str) -> JobEnded:
         """How the newest run of a job went; none beyond the first `before` means it did not start."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from worldflux.cli.sweep_table import SweepTable
     from worldflux.config.sweep import Job
     from worldflux.run.cancel import Cancellation
-    from worldflux.run.engine import Guard, Place, RunRecord
+    from worldflux.run.engine import Guard, Place
     from worldflux.run.ledger import Ledger
 
 REMOTE_PARALLEL = 16

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +14,7 @@ from worldflux.run.machine import owner
 
 if TYPE_CHECKING:
     from worldflux.config.request import RunRequest
+    from worldflux.manifest.parts import Owner
     from worldflux.run.engine import Place
     from worldflux.runtime.base import RuntimePlugin
 
@@ -58,7 +61,7 @@ def draft_manifest(
         name=spec.name or "",
         tags=spec.tags,
         argv=place.argv,
-        owner=owner(),
+        owner=_owner(os.getpid()).copy(),
         parent_id=place.parent_id,
         sweep_id=place.sweep_id,
         attempt=place.attempt,
@@ -80,6 +83,12 @@ def draft_manifest(
 def stored_texts(request: RunRequest) -> dict[str, bytes]:
     """`config.yaml` (unresolved) and `overrides.yaml` (as typed), as they are stored."""
     return {CONFIG: _as_yaml(request.config), "overrides.yaml": _as_yaml(list(request.overrides))}
+
+
+@lru_cache(maxsize=1)
+def _owner(_pid: int) -> Owner:
+    """The process that starts the run; nothing about it changes while it has its id."""
+    return owner()
 
 
 def _as_yaml(value: Any) -> bytes:

@@ -21,7 +21,7 @@ from worldflux.run import store
 from worldflux.run.background import Background
 from worldflux.run.cancel import Cancellation
 from worldflux.run.draft import CONFIG, draft_manifest, stored_texts
-from worldflux.run.outcome import Ending, ending_of
+from worldflux.run.outcome import Ending, Stopped, ending_of
 from worldflux.run.preflight import Findings, look_up
 from worldflux.runtime.base import Adapter, RuntimeContext, RuntimePlugin, RuntimeResult
 
@@ -53,8 +53,7 @@ class Place:
         run_id: an id that was given out before; a new one by default.
         parent_id: the run that this one repeats.
         attempt: how many runs the job has had, with this one.
-        why_stopped: asked about a run that did not succeed: None when nothing stopped it, empty
-            when somebody did, the reason when a batch system will start the job again.
+        why_stopped: asked about a run that did not succeed; None when nobody stopped it.
     """
 
     project: str
@@ -71,7 +70,7 @@ class Place:
     run_id: str | None = None
     parent_id: str | None = None
     attempt: int = 1
-    why_stopped: Callable[[], str | None] | None = None
+    why_stopped: Callable[[], Stopped | None] | None = None
 
 
 @dataclass
@@ -208,13 +207,8 @@ class _Run:
         """
         if ending.status not in ("cancelled", "failed", "interrupted") or self.place.why_stopped is None:
             return ending
-        reason = self.place.why_stopped()
-        if reason is None:
-            return ending
-        if not reason:
-            return Ending("cancelled", ending.exit_code, "cancelled", "the run was cancelled", "run it again")
-        hint = "the batch system starts the job again as another run"
-        return Ending("interrupted", ending.exit_code, "requeued", reason, hint)
+        stopped = self.place.why_stopped()
+        return ending if stopped is None else stopped.ending(ending.exit_code)
 
     def _stages(self) -> Ending:
         with self._stage("preflight"):

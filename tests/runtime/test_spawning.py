@@ -215,7 +215,7 @@ def test_a_record_that_is_garbage_is_no_record(lab: Lab, data: bytes) -> None:
 
 def test_the_shim_imports_next_to_nothing() -> None:
     """The shim starts without the package and without the slow modules of the standard library."""
-    code = "import sys; sys.path.append(sys.argv[1]); import shim.main; print(*sys.modules)"
+    code = "import sys; sys.path.append(sys.argv[1]); import shim.forker; print(*sys.modules)"
     command = [sys.executable, "-I", "-S", "-c", code, str(ROOT / "worldflux" / "runtime")]
     loaded = set(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
     slow = {

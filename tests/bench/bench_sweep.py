@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 HYDRA_APP = """
@@ -104,7 +105,7 @@ def grow(root: Path, jobs: int) -> None:
                 status = Path(f"/proc/{process.pid}/status")
                 found = re.search(r"VmRSS:\s+(\d+)", status.read_text() if status.exists() else "")
                 memory.append(int(found[1]) / 1024 if found else 0.0)
-    tenths = [after - before for before, after in zip(times[1:], times[2:], strict=False)]
+    tenths = [after - before for before, after in pairwise(times)]
     first, last = statistics.mean(tenths[:3]), statistics.mean(tenths[-3:])
     print(f"{jobs} jobs: a tenth takes {first:.1f} s at first, {last:.1f} s at last: {last / first:.2f} x")
     print(f"{jobs} jobs: {memory[0]:.1f} MiB after a tenth, {memory[-1]:.1f} MiB at the end")

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from itertools import count
+from queue import SimpleQueue
+from typing import Generic, Protocol, TypeVar
 
 from worldflux.run.cancel import Cancellation
 
@@ -60,6 +62,10 @@ class Pool(Generic[JobType, EndedType]):
         self._policy, self._carry_out, self._told = policy, carry_out, told
         self.cancellation = Cancellation()
         self._attempts: dict[int, int] = {}
+        # What threads report. Counts are kept by the calling thread alone; the queue only wakes it.
+        self._free: deque[None] = deque()
+        self._ended: deque[tuple[int, int, JobType, EndedType | None, BaseException | None]] = deque()
+        self._news: SimpleQueue[None] = SimpleQueue()
 
     def run(self, jobs: Sequence[JobType]) -> bool:
         """Carry out all jobs; whether that was interrupted.
@@ -67,52 +73,85 @@ class Pool(Generic[JobType, EndedType]):
         KeyboardInterrupt in the calling thread is handled here and not raised.
         """
         waiting = deque(enumerate(jobs))
-        running: dict[Future[EndedType], tuple[int, JobType]] = {}
-        commands: set[Future[None]] = set()
+        running: set[int] = set()
         parallel = self._policy.parallel
+        numbers = count()
+        commands = 0
         stopping = False
         threads = ThreadPoolExecutor(2 * parallel, thread_name_prefix="run")
         try:
             while running or (waiting and not stopping and not self.cancellation.requested):
                 try:
-                    commands = {command for command in commands if not command.done()}
-                    while waiting and len(commands) < parallel and len(running) < 2 * parallel:
+                    while self._free:
+                        self._free.popleft()
+                        commands -= 1
+                    while self._ended:
+                        stopping = self._hear(*self._ended[0], running, waiting) or stopping
+                        self._ended.popleft()
+                    while waiting and commands < parallel and len(running) < 2 * parallel:
                         if stopping or self.cancellation.requested:
                             break
                         index, job = waiting.popleft()
-                        command: Future[None] = Future()
-                        commands.add(command)
-                        running[threads.submit(self._one, job, command)] = (index, job)
+                        number = next(numbers)
+                        threads.submit(self._one, number, index, job)
+                        running.add(number)
+                        commands += 1
                         self._told(job, None)
-                    awaited: list[Future[Any]] = [*running, *commands]
-                    wait(awaited, return_when=FIRST_COMPLETED)
-                    for future in [each for each in running if each.done()]:
-                        index, job = running.pop(future)
-                        ended = future.result()
-                        self._told(job, ended)
-                        if ended.succeeded or self.cancellation.requested:
-                            continue
-                        self._attempts[index] = self._attempts.get(index, 0) + 1
-                        if self._attempts[index] <= self._policy.retries:
-                            waiting.append((index, job))
-                        else:
-                            stopping = stopping or self._policy.fail_fast
+                    if running and not self._free and not self._ended:
+                        self._news.get()
                 except KeyboardInterrupt:
                     self.cancellation.request()
         finally:
             threads.shutdown(wait=True, cancel_futures=True)
         return self.cancellation.requested
 
-    def _one(self, job: JobType, command: Future[None]) -> EndedType:
-        """One run in its thread; `command` is done as soon as another command may start."""
+    def _hear(
+        self,
+        number: int,
+        index: int,
+        job: JobType,
+        ended: EndedType | None,
+        error: BaseException | None,
+        running: set[int],
+        waiting: deque[tuple[int, JobType]],
+    ) -> bool:
+        """Tell how a run ended and see what follows; true when nothing more is to start.
 
-        def ended() -> None:
-            if not command.done():
-                command.set_result(None)
+        An interrupt may come anywhere in here: the next call with the same run only does what is left.
+        """
+        if number not in running:
+            return False
+        if error is not None or ended is None:
+            running.discard(number)
+            raise error or AssertionError("a run ended without an end")
+        self._told(job, ended)
+        running.discard(number)
+        if ended.succeeded or self.cancellation.requested:
+            return False
+        self._attempts[index] = self._attempts.get(index, 0) + 1
+        if self._attempts[index] <= self._policy.retries:
+            waiting.append((index, job))
+            return False
+        return self._policy.fail_fast
 
+    def _one(self, number: int, index: int, job: JobType) -> None:
+        """One run in its thread. Its place is free when its command has ended, at the latest at its end."""
+        told = False
+
+        def free() -> None:
+            nonlocal told
+            if not told:
+                told = True
+                self._free.append(None)
+                self._news.put(None)
+
+        ended, error = None, None
         try:
             # Before the next one starts, it must be known whether it shall.
-            early = (lambda: None) if self._policy.fail_fast else ended
-            return self._carry_out(job, self.cancellation, early)
-        finally:
-            ended()
+            early = (lambda: None) if self._policy.fail_fast else free
+            ended = self._carry_out(job, self.cancellation, early)
+        except BaseException as problem:
+            error = problem
+        self._ended.append((number, index, job, ended, error))
+        free()
+        self._news.put(None)

@@ -71,7 +71,13 @@ def launch(launcher: Any, job_overrides: Sequence[Sequence[str]]) -> list[Any]:
     # Other sweepers write their results there, and expect it to exist.
     os.makedirs(launcher.config.hydra.sweep.dir, exist_ok=True)
     ledger = _continued(launcher, jobs, project)
-    work = Sweep(jobs, ledger, project)
+    once = list({job.job_id: job for job in jobs}.values())  # a sweeper may ask for the same thing twice
+    if hasattr(launcher, "_EXECUTOR"):
+        from worldflux.cli.elsewhere import Elsewhere
+
+        work: Sweep = Elsewhere(once, ledger, project, launcher)
+    else:
+        work = Sweep(once, ledger, project)
     if work.run():
         raise KeyboardInterrupt
     return [job_return(job.request.overrides, work.returned(job)) for job in jobs]

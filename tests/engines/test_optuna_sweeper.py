@@ -72,6 +72,7 @@ json.dump({"score": float(sys.argv[2])}, open("out.json", "w"))
 """
 
 
+@pytest.mark.timeout(200)
 def test_a_lost_worker_is_one_failed_trial(lab: Lab) -> None:
     """With submitit, a worker that is killed costs its own trial and not the study; its record is closed."""
     need("submitit")

@@ -84,6 +84,7 @@ def test_a_failed_job_and_a_runtime_of_the_project(lab: Lab, slurm: Slurm) -> No
     assert [m["run"]["attempt"] for m in lab.of_seed(13)] == [1, 2] and len(lab.manifests()) == 4
 
 
+@pytest.mark.timeout(200)
 def test_jobs_that_are_put_back_run_again(lab: Lab, slurm: Slurm) -> None:
     """Requeued, warned, killed and requeued, preempted: the stopped run is `interrupted`, and another
     one of the same job succeeds, exactly once."""
@@ -127,6 +128,7 @@ def test_cancelled_jobs(lab: Lab, slurm: Slurm) -> None:
     assert "without a record" in out and "4 succeeded" in out and "sweep.resume=" in out
 
 
+@pytest.mark.timeout(200)
 def test_a_time_limit_is_told_apart_from_a_cancellation(lab: Lab, slurm: Slurm) -> None:
     """A job that Slurm ends at its time limit, without the warning that submitit asks for, is `timeout`: also
     when the run does not end in time and is killed, so that its record was left open."""

@@ -73,7 +73,7 @@ def digest_file(path: Path) -> tuple[int, str]:
         if not stat.S_ISREG(status.st_mode):
             raise OSError(f"{path.name} is not a regular file")
         digest, size = hashlib.sha256(), 0
-        while chunk := os.read(handle, CHUNK if status.st_size > size else 1):
+        while chunk := os.read(handle, CHUNK if status.st_size > size else 65536):
             digest.update(chunk)
             size += len(chunk)
     finally:

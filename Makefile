@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test lint bench mutants lock clean test-hydra-next test-modal-oldest chaos-sweep
+.PHONY: demo test lint bench chaos chaos-sweep mutants lock clean test-hydra-next test-modal-oldest
 
 demo: $(VENV)/.demo  ## evaluate a real, third-party world model and record the run
 	$(BIN)/worldflux-run +recipe=tiny-jepa-eval
@@ -19,6 +19,9 @@ lint: $(VENV)/.dev  ## style, formatting, types
 
 bench: $(VENV)/.dev  ## print ratios against references measured in the same run
 	for bench in tests/bench/bench_*.py; do $(BIN)/python $$bench || exit 1; done
+
+chaos: $(VENV)/.dev  ## 200 schedules of disasters for sync on SQLite, 50 on PostgreSQL
+	WORLDFLUX_TEST_CHAOS=200 WORLDFLUX_TEST_REQUIRE_ALL=1 $(BIN)/pytest -q -n 2 tests/sync/chaos
 
 mutants: $(VENV)/.dev  ## every known-bad design must make a test fail
 	$(BIN)/python tests/mutants/run.py
@@ -58,7 +61,8 @@ test-modal-oldest: $(VENV)/.dev  ## the tests of runtime=modal on the oldest SDK
 	test -d $(VENV)-modal || $(BIN)/uv venv -q --python $(BIN)/python $(VENV)-modal
 	$(BIN)/uv pip install -q --compile-bytecode --python $(VENV)-modal/bin/python -e '.[dev]' 'modal==1.5.5'
 	$(VENV)-modal/bin/python -m pytest -q tests/runtime/test_modal_plugin.py tests/runtime/test_modal_ends.py \
-	  tests/runtime/test_modal_command.py tests/runtime/test_vendors_end_to_end.py
+	  tests/runtime/test_modal_command.py tests/runtime/test_modal_doctor.py \
+	  tests/runtime/test_vendors_end_to_end.py tests/runtime/test_vendors_killed.py
 
 clean:
 	rm -rf $(VENV) $(VENV)-next $(VENV)-modal build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -265,6 +265,11 @@ USAGE = [
     (["run"], "no recipe is named", "worldflux run NAME"),
     (["run", "a", "b"], "one recipe at a time", "worldflux-run -m"),
     (["recipe", "check", "nowhere"], "there is no recipe `nowhere`", ""),
+    (["auth", "logn"], "`logn`", "did you mean `login`?"),
+    (["auth", "login"], "no server is named", "--server https://"),
+    (["auth", "login", "--server", "runs.example.org"], "is no address", "https://runs.example.org"),
+    (["auth", "login", "--server", "http://runs.example.org"], "has no https", "ssh -N -L"),
+    (["auth", "logout", "--all", "--server", "https://a.example"], "exclude each other", "auth logout"),
 ]
 
 

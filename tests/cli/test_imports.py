@@ -9,12 +9,15 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import jsonschema
 import pytest
 from conftest_cli import BIN, Run
 
 sys.path.append(str(Path(__file__).parents[1] / "catalog"))
 from hub_standin import TOKEN, StandInHub, standing_hub
 from lerobot_files import ACT_CONFIG, processor, safetensors
+
+from worldflux.cli import schema
 
 
 @pytest.fixture
@@ -128,3 +131,55 @@ def test_doctor_names_what_would_stop_the_evaluator(hub: StandInHub, wf: Run) ->
     line = next(line for line in ended.out.splitlines() if "lerobot:me/ancient" in line)
     assert "warning: lerobot-eval will stop at" in line and "huggingface/lerobot#4047" in line
     assert "imports: 1 policies, 0 datasets" in ended.out
+
+
+def test_an_import_that_is_wanted_gone(hub: StandInHub, wf: Run) -> None:
+    """`curated remove` takes its files and its place in the list; another import stays, and a second
+    removal says that there is nothing.
+    """
+    import json
+
+    assert wf("import", "lerobot:me/act").code == 0
+    hub.add("me/other", {"README.md": b"x", "config.json": json.dumps(ACT_CONFIG).encode()})
+    assert wf("import", "lerobot:me/other", "--meta-only").code == 0
+    commit = hub.repos[("model", "me/act")].commit
+    ended = wf("--json", "curated", "remove", "lerobot:me/act")
+    assert ended.code == 0
+    jsonschema.validate(ended.envelope, schema.load("cli"))
+    (row,) = ended.envelope["data"]["removed"]
+    assert row["commit"] == commit and row["finished"] and row["bytes"] > 120_000
+    home = (
+        Path(os.environ["WORLDFLUX_HOME"]) if "WORLDFLUX_HOME" in os.environ else Path.home() / ".worldflux"
+    )
+    assert not list(home.rglob(f"*{commit}*")) and not (home / "catalog/policies/me/act").exists()
+    listed = {row["id"] for row in wf("--json", "curated", "list").envelope["data"]["entries"]}
+    assert "lerobot:me/act" not in listed and "lerobot:me/other" in listed
+    ended = wf("curated", "remove", "lerobot:me/act")
+    assert ended.code == 2 and "lerobot:me/act was not imported" in ended.err
+    assert wf("import", "lerobot:me/act").out.startswith("imported")
+
+
+def test_one_commit_of_several_goes(hub: StandInHub, wf: Run) -> None:
+    """With a revision only that commit; without one all of them, also what was never finished."""
+    assert wf("import", "lerobot:me/act").code == 0
+    folder = next(Path.home().rglob("catalog/policies/me/act"))
+    (first,) = folder.iterdir()
+    torn = folder / ("0" * 40)
+    (torn / "parts").mkdir(parents=True)
+    (torn / "parts" / "model").write_bytes(b"x" * 1000)
+    ended = wf("curated", "remove", f"lerobot:me/act@{first.name[:8]}")
+    assert ended.code == 0 and first.name[:12] in ended.out and not first.exists() and torn.exists()
+    ended = wf("curated", "remove", "lerobot:me/act")
+    assert ended.code == 0 and "it was not finished" in ended.out and not folder.exists()
+
+
+def test_an_import_that_goes_on_is_not_removed(hub: StandInHub, wf: Run) -> None:
+    """Whoever imports it at this moment is not disturbed: try again later, exit code 3."""
+    import fcntl
+
+    assert wf("import", "lerobot:me/act").code == 0
+    (berth,) = next(Path.home().rglob("catalog/policies/me/act")).iterdir()
+    with (berth / ".lock").open("ab") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        ended = wf("curated", "remove", "lerobot:me/act")
+    assert ended.code == 3 and "another process" in ended.err and (berth / "entry.json").exists()

@@ -27,6 +27,9 @@ CALLS = [
     ["runs", "reap", "--dry-run"],
     ["status"],
     ["doctor"],
+    ["sync", "--dry-run"],
+    ["auth", "logout"],
+    ["auth", "logout", "--all"],
     ["runtime", "list"],
     ["runtime", "doctor"],
     ["recipe", "list"],
@@ -37,8 +40,15 @@ CALLS = [
     ["curated", "inspect", "openpi/pi05"],
     ["curated", "inspect", "crafter"],
     ["import", "policy"],
+    ["server", "migrate", "--dry-run"],
+    ["server", "migrate"],
+    ["server", "gc", "--dry-run"],
     ["schema", "recipe"],
     ["schema", "cli"],
+    ["evidence", "key", "list"],
+    ["evidence", "build", "--force"],
+    ["evidence", "build", "--zip", "--unsigned", "--force"],
+    ["evidence", "verify"],
 ]
 
 

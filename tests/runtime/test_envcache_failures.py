@@ -307,6 +307,22 @@ def test_a_wheel_with_a_wrong_list_of_its_own_is_accepted(root: Path, house: Whe
     assert len(marker["wheels_with_wrong_lists"]) == 1 and "sloppy.py" in marker["wheels_with_wrong_lists"][0]
 
 
+def test_two_wheels_that_install_the_same_file(root: Path, house: Wheelhouse) -> None:
+    """It is whole as either of them states it, whichever came last; as neither does, it is damaged."""
+    for name in ("gamma", "delta"):
+        own = {f"{name}.py": "V = 1\n", "shared/__init__.py": f"FROM = {name!r}\n"}
+        house.add(name, files=own)
+    said: list[str] = []
+    environment = get(root, house, on_progress=said.append)
+    assert environment.built and not [line for line in said if "again" in line]
+    assert printed(environment.python, "import shared; print(shared.FROM)") in ("gamma", "delta")
+    assert not get(root, house).built
+    (path,) = environment.path.glob("lib/python*/site-packages/shared/__init__.py")
+    for text, well in (("FROM = 'gamma'\n", True), ("FROM = 'delta'\n", True), ("FROM = 'evil!'\n", False)):
+        path.write_text(text)
+        assert bool(findings(environment.path, parse(house.lock()))) is not well, text
+
+
 def test_damage_is_found_file_by_file(root: Path, house: Wheelhouse, tmp_path: Path) -> None:
     """A missing, short, changed or hard-linked file and a missing package each count."""
     environment, lock = get(root, house), parse(house.lock())

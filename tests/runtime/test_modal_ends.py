@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 from modal_bench import Bench
 
-from worldflux.errors import AccessError, RefusedError, TemporaryError, UsageError, WorldFluxError
+from worldflux.errors import RefusedError, TemporaryError, UsageError, WorldFluxError
 from worldflux.runtime.base import Adapter, RuntimeResult
 from worldflux.runtime.modal import sandbox as rooms
 from worldflux.runtime.modal import sdk
+from worldflux.runtime.modal.streams import Pump
 from worldflux.runtime.modal_plugin import ModalPlugin
 from worldflux.testing import RuntimeSuite
 
@@ -189,9 +190,42 @@ class TestWhatBreaks(Ends):
         assert result.metadata["outcome"] == "cancelled" and "sandbox" not in result.metadata
         assert len(self.world.boxes) == 1 and self.world.running() == []
 
+    @pytest.mark.parametrize("gpu", [None, "T4"])
+    def test_a_cancelled_run_keeps_its_files(self, place: Path, gpu: str | None) -> None:
+        """The command is asked politely, and what it saved then comes home before the sandbox ends."""
+        text = (
+            "import time\nopen('early', 'w').write('1')\n"
+            "try:\n    print('up', flush=True); time.sleep(600)\n"
+            "except KeyboardInterrupt:\n    open('late', 'w').write('2')"
+        )
+        plugin, self.ctx = self.make_plugin(gpu=gpu), self.context(place)
+        self.when(self.ran, lambda: plugin.cancel(self.ctx))
+        result = self.carry_out(plugin, self.ctx, self.script(place, text))
+        assert result.metadata["outcome"] == "cancelled" and result.exit_code < 0
+        assert sorted(path.name for path in result.artifacts) == ["early", "late"]
+        assert result.metadata["hardware"]["memory_bytes"] > 0
+        assert self.world.running() == []
+
+    def test_cancelled_twice_waits_for_nothing(self, place: Path) -> None:
+        """A command that does not listen is given its grace, but not to who asks again."""
+        text = (
+            "import signal, time; signal.signal(2, signal.SIG_IGN); print('up', flush=True); time.sleep(600)"
+        )
+        plugin, self.ctx = self.make_plugin(), self.context(place)
+
+        def twice() -> None:
+            plugin.cancel(self.ctx)
+            plugin.cancel(self.ctx)
+
+        self.when(self.ran, twice)
+        result = self.carry_out(plugin, self.ctx, self.script(place, text))
+        assert result.metadata["outcome"] == "cancelled" and self.world.running() == []
+        assert "TaskExecStdioRead" in self.world.names() and result.artifacts == ()
+        assert "not_brought_home" in result.metadata
+
     def test_an_interrupt_leaves_nothing(self, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """KeyboardInterrupt while the command runs goes on, and the sandbox is gone."""
-        monkeypatch.setattr(rooms._Pump, "finished", lambda self: (_ for _ in ()).throw(KeyboardInterrupt()))
+        monkeypatch.setattr(Pump, "finished", lambda self: (_ for _ in ()).throw(KeyboardInterrupt()))
         with pytest.raises(KeyboardInterrupt):
             self.run_text(place, "pass")
         assert self.world.running() == []
@@ -256,18 +290,18 @@ class TestWhatBreaks(Ends):
         """By tag: a run of somebody else in the same app, and a sandbox without a tag, stay."""
         import modal
 
-        client = modal.Client.from_credentials("ak-stand-in", "as-stand-in-secret")
-        app = modal.App.lookup("worldflux-tests", create_if_missing=True, client=client)
+        account = modal.Client.from_credentials("ak-stand-in", "as-stand-in-secret")
+        app = modal.App.lookup("worldflux-tests", create_if_missing=True, client=account)
         image = modal.Image.debian_slim(python_version="3.11")
         for tags in ({"worldflux_run": "dead"}, {"worldflux_run": "alive"}, {"other": "x"}):
-            modal.Sandbox.create(app=app, image=image, tags=tags, timeout=60, client=client).detach()
+            modal.Sandbox.create(app=app, image=image, tags=tags, timeout=60, client=account).detach()
         plugin = self.make_plugin()
         rows, problems = plugin.reap(["dead"], end=False)
         assert {row["run_id"] for row in rows} == {"dead", "alive"} and not any(row["ended"] for row in rows)
         rows, problems = plugin.reap(["dead"])
         assert {row["run_id"]: row["ended"] for row in rows} == {"dead": True, "alive": False}
         assert problems == [] and len(self.world.running()) == 2
-        sdk.close(client)
+        sdk.close(account)
 
     def test_commands_end_with_the_server(self, tmp_path: Path) -> None:
         """The stand-in keeps its own promise: killed with SIGKILL, nothing of its sandboxes lives on."""
@@ -346,34 +380,6 @@ class TestWhatTravels(Ends):
         assert result.log_path.read_text() == "10\n" and b"kept-value" not in self.world.sent()
         with pytest.raises(UsageError, match="not found"):
             self.run_text(place, "pass", self.make_plugin(secrets=["nowhere"]))
-
-
-class TestDoctor(Ends):
-    def test_doctor_says_what_is_missing(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """SDK, token, server, leftovers and the age of the rates, one line each."""
-        text = "\n".join(self.make_plugin().doctor())
-        for part in ("modal 1.", "a token is set", "answers", "no sandbox is running", "rates are of"):
-            assert part in text
-        monkeypatch.setenv("MODAL_TOKEN_SECRET", "wrong")
-        assert self.make_plugin().doctor()[-1].startswith("error: modal could not look the app up: AuthError")
-        monkeypatch.delenv("MODAL_TOKEN_SECRET")
-        assert self.make_plugin().doctor()[-1].startswith("error: there is no Modal token")
-        assert not any(line.startswith("error:") for line in ModalPlugin().doctor())
-        with pytest.raises(AccessError):
-            self.make_plugin().build_env(Adapter("suite"), Path())
-
-    def test_a_missing_or_strange_sdk_is_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """The remedy is in the message, and importing the plugin needs no SDK."""
-        import modal
-
-        monkeypatch.setattr(modal, "__version__", "1.7.0")
-        assert "is not supported; wanted >=1.5.5,<1.7" in self.make_plugin().doctor()[0]
-        monkeypatch.setitem(sys.modules, "modal", None)
-        assert self.make_plugin().doctor() == [
-            "error: the modal SDK is not installed; pip install 'worldflux[modal]'"
-        ]
-        code = "import sys; import worldflux.runtime.dispatcher; sys.exit('modal' in sys.modules)"
-        assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
 def _alive(word: str) -> bool:

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from worldflux.errors import RefusedError, WorldFluxError
-from worldflux.runtime.remote import agent, client
+from worldflux.runtime.remote import agent, client, place, whereabouts
 from worldflux.runtime.remote.homecoming import unpack
 from worldflux.runtime.remote.logfile import LogFile
 from worldflux.runtime.remote.money import Budget, Price, table_age
@@ -31,6 +31,57 @@ def tree(folder: Path, *names: str) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(name)
     return folder
+
+
+class TestWhereabouts:
+    @pytest.fixture(autouse=True)
+    def _home(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        monkeypatch.setenv("WORLDFLUX_HOME", str(tmp_path / "home"))
+
+    def test_a_place_is_known_until_a_week_after_its_last_deadline(self) -> None:
+        """The latest of its deadlines counts; configured places come first and are not repeated."""
+        now = time.time()
+        whereabouts.note("x", "old", now - whereabouts.KEPT_SECONDS - 5)
+        whereabouts.note("x", "lately", now - whereabouts.KEPT_SECONDS + 60)
+        whereabouts.note("x", "mine", now + 60)
+        whereabouts.note("x", "mine", now - 10 * whereabouts.KEPT_SECONDS)
+        whereabouts.note("y", "another runtime's", now)
+        assert whereabouts.all_of("x", ["chosen", "mine"]) == ("chosen", "mine", "lately")
+        assert whereabouts.all_of("z", []) == ()
+
+    def test_any_name_and_any_damage(self, tmp_path: Path) -> None:
+        """A name with slashes is one place; a torn or strange file makes nothing fail."""
+        whereabouts.note("x", "../../odd name/%2f", time.time())
+        assert whereabouts.all_of("x", []) == ("../../odd name/%2f",)
+        (folder,) = (tmp_path / "home").rglob("x")
+        assert len(list(folder.iterdir())) == 1 and not (tmp_path / "odd name").exists()
+        (folder / "torn").write_bytes(b"99999999999\n12\xff")
+        (folder / "empty").touch()
+        assert "torn" in whereabouts.all_of("x", []) and "empty" not in whereabouts.all_of("x", [])
+
+    def test_many_processes_may_note_at_once(self) -> None:
+        """Nobody overwrites the deadline of another."""
+        far = time.time() + 1000
+        moments = [far if number == 17 else 1.0 for number in range(40)]
+        threads = [threading.Thread(target=whereabouts.note, args=("x", "p", each)) for each in moments]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert whereabouts.all_of("x", []) == ("p",)
+
+
+def test_a_scratch_folder_is_gone_afterwards(tmp_path: Path) -> None:
+    """Also when what was done in it failed; what the run's own `tmp` holds besides stays."""
+    with place.scratch(tmp_path) as folder:
+        (folder / "x").touch()
+        assert folder.parent == tmp_path / "tmp"
+    assert not (tmp_path / "tmp").exists()
+    (tmp_path / "tmp").mkdir()
+    (tmp_path / "tmp" / "mine").touch()
+    with pytest.raises(ZeroDivisionError), place.scratch(tmp_path) as folder:
+        _ = 1 / 0
+    assert [path.name for path in (tmp_path / "tmp").iterdir()] == ["mine"]
 
 
 class TestUpload:

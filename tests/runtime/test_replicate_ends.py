@@ -14,6 +14,7 @@ from replicate_bench import SLEEP, Bench
 
 from worldflux.errors import AccessError, RefusedError, TemporaryError, UsageError
 from worldflux.runtime.base import RuntimeResult
+from worldflux.runtime.remote import client
 from worldflux.runtime.replicate import journal
 from worldflux.runtime.replicate.outputs import allowed
 from worldflux.runtime.replicate_plugin import OUTPUT_HOSTS
@@ -161,6 +162,26 @@ class TestEnds(Bench):
         dead, alive = self.world.predictions.values()
         assert dead.done.wait(5) and not alive.done.is_set() and problems == []
         assert [row["run_id"] for row in plugin.reap(["dead"])[0]] == ["alive"]
+
+    def test_a_request_on_its_way_keeps_its_note(self) -> None:
+        """A run that asks for its prediction just now is not settled by somebody else's reap."""
+        model = self.hello("me/sleep", SLEEP)
+        journal.intend("01890000-0000-7000-8000-000000000000", model.version, {"prompt": "x"}, (), 600)
+        assert self.make_plugin(model).reap() == ([], [])
+        assert [entry.run_id for entry in journal.entries()] == ["01890000-0000-7000-8000-000000000000"]
+
+    def test_doctor_tells_what_was_left_behind(self) -> None:
+        """A prediction whose client is dead is named with the command that ends it; no other one is."""
+        model = self.hello("me/sleep", SLEEP)
+        plugin = self.make_plugin(model)
+        for run_id in ("dead", "alive"):
+            entry = journal.intend(run_id, model.version, {"prompt": run_id}, (), 600)
+            started = plugin.api().create(model.version, {"prompt": run_id}, 600)
+            gone = client.me().rpartition("/")[0] + "/0" if run_id == "dead" else entry.client
+            journal.write(replace(entry, prediction=started["id"], client=gone))
+        (line,) = [line for line in plugin.doctor() if "left behind" in line]
+        assert "of run dead (its client is dead)" in line and "alive" not in line and "runs reap" in line
+        assert not line.startswith("error:")
 
     def test_two_lookalikes_are_not_touched(self) -> None:
         """Where it can not be told which one is ours, none is ended, and both are named."""

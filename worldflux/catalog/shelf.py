@@ -14,6 +14,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,15 @@ from worldflux.manifest.storage import write_bytes_atomic
 SCHEMA = "https://worldflux.dev/schemas/catalog-import/v1"
 
 _FOLDERS: dict[Kind, str] = {"policy": "policies", "dataset": "datasets"}
+
+
+@dataclass(frozen=True)
+class Removed:
+    """An import that was taken away: its commit, whether it had been finished, and bytes on disk."""
+
+    commit: str
+    finished: bool
+    bytes: int
 
 
 class Berth:
@@ -90,6 +100,17 @@ class Berth:
                     problem, "wait for it to end, then run the same command again", code="busy"
                 )
             yield
+
+    def clear(self) -> Removed:
+        """Remove everything; the record first, so that what is left of it is never taken for whole."""
+        import shutil
+
+        finished = self.entry() is not None
+        (self.path / "entry.json").unlink(missing_ok=True)
+        paths = [path for path in self.path.rglob("*") if path.is_file() and not path.is_symlink()]
+        size = sum(path.stat().st_size for path in paths)
+        shutil.rmtree(self.path)
+        return Removed(self.path.name, finished, size)
 
     def clear_parts(self) -> None:
         for part in self.parts.glob("*"):
@@ -156,6 +177,41 @@ class Shelf:
                 matching.append(berth)
         return matching[-1] if matching else None
 
+    def remove(self, reference: Reference) -> list[Removed]:
+        """Take away what was imported of a repo, finished or not; with a revision, only that commit.
+
+        Commits that are just being imported stay, and so does everything of another repo.
+
+        Raises:
+            TemporaryError: a commit is being imported right now; the others are gone.
+        """
+        busy: TemporaryError | None = None
+        gone = []
+        for berth in self._every(reference):
+            try:
+                with berth.lock(str(reference)):
+                    gone.append(berth.clear())
+            except TemporaryError as error:
+                busy = error
+        top = self.root / _FOLDERS[reference.kind]
+        for folder in (top / reference.repo, (top / reference.repo).parent):
+            if folder != top and folder.is_dir() and not any(folder.iterdir()):
+                folder.rmdir()
+        if busy is not None:
+            raise busy
+        return gone
+
+    def _every(self, reference: Reference) -> list[Berth]:
+        """All imports that a reference means, also those that never were finished."""
+        wanted = reference.revision
+        if wanted is not None:
+            found = self.find(reference)
+            if found is not None:
+                return [found]
+        folders = (self.root / _FOLDERS[reference.kind] / reference.repo).glob("*")
+        every = [Berth(path) for path in sorted(folders) if COMMIT.match(path.name) and path.is_dir()]
+        return [each for each in every if wanted is None or (len(wanted) >= 7 and _is(each, wanted))]
+
     def entries(self, kind: Kind) -> list[dict[str, Any]]:
         """The records of all finished imports of a kind, sorted by id, the newest of an id last."""
         records = [entry for berth in self.berths(kind) if (entry := berth.entry()) is not None]
@@ -175,6 +231,10 @@ class Shelf:
         berth = self.find(parse(adapter_id))
         entry = berth.entry() if berth is not None else None
         return None if entry is None else entry_of(entry)
+
+
+def _is(berth: Berth, revision: str) -> bool:
+    return berth.path.name.startswith(revision)
 
 
 def check_room(folder: Path, needed: int) -> None:

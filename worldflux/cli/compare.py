@@ -45,6 +45,16 @@ def register(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
         "(default: all that differs but the seed)",
     )
     parser.add_argument("--level", type=float, default=0.95, metavar="P", help="confidence (default 0.95)")
+    parser.add_argument(
+        "--paired",
+        action="store_true",
+        help="also the difference of the first two groups, on the seeds and episodes that both have",
+    )
+    parser.add_argument(
+        "--iqm",
+        action="store_true",
+        help="also the interquartile mean over all runs of a group, with a bootstrap interval; needs worldflux[stats]",
+    )
     parser.add_argument("--csv", action="store_true", help="print the table as CSV")
     parser.add_argument("--plot", metavar="FILE", help="draw curves and parallel coordinates: .png or .html")
     parser.set_defaults(function=compare)
@@ -72,6 +82,13 @@ def compare(args: argparse.Namespace) -> Answer:
     data = _data(groups, metrics, keys, shown, args.level)
     repeated = sum(group.repeated for group in groups)
     data |= {"left_out": {"statuses": left_out, "repeated": repeated}, "plot": None}
+    if args.paired or args.iqm:
+        from worldflux.cli import compare_more
+
+        if args.paired:
+            data["paired"] = compare_more.paired(groups, metrics, keys, args.level)
+        if args.iqm:
+            data["iqm"] = compare_more.interquartile_means(groups, metrics, args.level)
     if draw is not None:
         path = Path(args.plot)
         plot.draw(draw, path, groups, metrics, differs, args.level)
@@ -190,6 +207,10 @@ def _text(data: dict[str, Any]) -> str:
         previous = row
         lines.append([*cells, name, _mean(stats), _interval(stats), stats["n"]])
     text = render.table(lines, header)
+    if "paired" in data or "iqm" in data:
+        from worldflux.cli import compare_more
+
+        text += compare_more.text(data)
     return text + (f"\nplot: {data['plot']}" if data["plot"] else "")
 
 

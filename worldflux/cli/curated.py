@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from worldflux.cli.answer import Answer
+from worldflux.errors import UsageError
 
 if TYPE_CHECKING:
     from worldflux.catalog.showing import Machine
@@ -35,6 +36,16 @@ def register(parser: argparse.ArgumentParser) -> None:
     showing.add_argument("id", metavar="ID", help="of a model, an environment or an import")
     _add_machine(showing)
     showing.set_defaults(function=inspect)
+    removing = actions.add_parser(
+        "remove",
+        help="take an import away again",
+        description="Remove what `worldflux import` brought of a repo, finished or not, from this machine: every "
+        "commit, or the one after @. Records of runs that used it keep its commit and digests.",
+    )
+    removing.add_argument(
+        "id", metavar="ID", help="lerobot:OWNER/NAME[@REV] or lerobot-dataset:OWNER/NAME[@REV]"
+    )
+    removing.set_defaults(function=remove)
 
 
 def _add_machine(parser: argparse.ArgumentParser) -> None:
@@ -44,6 +55,27 @@ def _add_machine(parser: argparse.ArgumentParser) -> None:
         "--machine", metavar="M", help="a machine type of the runtime, such as L4 or g5.xlarge"
     )
     group.add_argument("--vram", type=float, metavar="GB", help="a card with so much memory")
+
+
+def remove(args: argparse.Namespace) -> Answer:
+    from worldflux.catalog.reference import parse
+    from worldflux.catalog.shelf import Shelf
+    from worldflux.cli.curated_text import size_text
+
+    reference = parse(args.id)
+    gone = Shelf.at().remove(reference)
+    if not gone:
+        kind = "--datasets" if reference.kind == "dataset" else ""
+        raise UsageError(
+            f"{reference} was not imported", f"worldflux curated list {kind}".rstrip(), code="not_imported"
+        )
+    rows = [{"commit": each.commit, "finished": each.finished, "bytes": each.bytes} for each in gone]
+    lines = [
+        f"removed {reference.id} at {each.commit[:12]}, {size_text(each.bytes)}"
+        + ("" if each.finished else " (it was not finished)")
+        for each in gone
+    ]
+    return Answer({"id": reference.id, "kind": reference.kind, "removed": rows}, "\n".join(lines))
 
 
 def list_entries(args: argparse.Namespace) -> Answer:

@@ -42,7 +42,10 @@ def doctor(args: argparse.Namespace) -> Answer:
         _imports,
     ):
         machine += _guarded(check)
-    return report_answer({"machine": machine, **{f"runtime {k}": v for k, v in doctor_all().items()}})
+    cloud = _guarded(_cloud_session)
+    return report_answer(
+        {"machine": machine, "cloud session": cloud, **{f"runtime {k}": v for k, v in doctor_all().items()}}
+    )
 
 
 def _guarded(check: Callable[[], list[str]]) -> list[str]:
@@ -131,6 +134,13 @@ def _environments() -> list[str]:
 def _git() -> list[str]:
     path = shutil.which("git")
     return [f"git at {path}" if path else "warning: git is not installed; runs will not record a commit"]
+
+
+def _cloud_session() -> list[str]:
+    """A server is not needed to run: what is wrong with it is a warning."""
+    from worldflux.cli.cloud_session import doctor_lines
+
+    return doctor_lines()
 
 
 def _accelerators() -> list[str]:

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from worldflux.cli import render
+from worldflux.cli import answer_interrupts, render
 from worldflux.cli.answer import Answer
 from worldflux.cli.main import unexpected
 from worldflux.cli.overrides import normalize, split_flags
@@ -30,6 +30,7 @@ Run a recipe and leave one manifest. Flags and overrides may stand in any order.
   timeout=10m             the longest it may run
   cost_guard.max_usd=5    what one run may cost
   project=P name=N tags=[a,b]   how it is filed
+  sync=on                 bring it to the server when it has ended (worldflux sync --help)
 
   -m, --multirun          sweep: every combination of comma-separated values
                           worldflux-run -m +recipe=a,b runtime=local seed=1,2
@@ -47,6 +48,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run what was typed and exit with the documented code."""
     words = list(sys.argv[1:] if argv is None else argv)
     try:
+        answer_interrupts()
         code = _dispatch(words)
     except WorldFluxError as error:
         _raise_when_debugging()
@@ -100,12 +102,13 @@ def _one(overrides: list[str]) -> int:
 
 def _report(request: Any) -> int:
     from worldflux.cli.live import Console
-    from worldflux.cli.run import answer
+    from worldflux.cli.run import and_sync, answer
     from worldflux.cli.session import carry_out
     from worldflux.config.project import load_project
 
-    record = carry_out(request, load_project(), Console(sys.stdout))
-    return render.show(answer(record), COMMAND, False)
+    project = load_project()
+    record = carry_out(request, project, Console(sys.stdout))
+    return render.show(and_sync(answer(record), record, request, project), COMMAND, False)
 
 
 def task(config: Any) -> Any:

@@ -17,7 +17,8 @@ def register(parser: argparse.ArgumentParser) -> None:
         "Interrupted, the same command goes on where it was. Nothing of it is executed."
     )
     parser.epilog = (
-        "HF_ENDPOINT names another Hub; HF_TOKEN is for private and gated repos and goes to the Hub only."
+        "Gone again: worldflux curated remove ID. HF_ENDPOINT names another Hub; HF_TOKEN is for private "
+        "and gated repos and goes to the Hub only."
     )
     parser.add_argument(
         "what", metavar="WHAT", help="lerobot:OWNER/NAME[@REV], lerobot-dataset:OWNER/NAME[@REV], or a folder"

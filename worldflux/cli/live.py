@@ -44,6 +44,10 @@ class Console:
     def note(self, text: str) -> None:
         self._say(f"{render.paint('warning:', '33', self.stream)} {render.safe_line(text)}")
 
+    def progress(self, text: str) -> None:
+        bar = render.paint("|", "2", self.stream)
+        self._say(f"          {bar} {render.paint(render.safe_line(text), '2', self.stream)}")
+
     def _log_line(self, line: bytes) -> None:
         text = line[:MAX_LINE].decode("utf-8", "backslashreplace")
         bar = render.paint("|", "2", self.stream)

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
+from worldflux.cli import answer_interrupts
 from worldflux.errors import Interrupted, UsageError, WorldFluxError
 
 if TYPE_CHECKING:
@@ -27,8 +28,12 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "doctor": ("worldflux.cli.doctor", "check this machine"),
     "runtime": ("worldflux.cli.runtime", "list and check the places where commands run"),
     "curated": ("worldflux.cli.curated", "what is known of models: memory, licenses, issues, support"),
+    "auth": ("worldflux.cli.auth", "sign in to a server, and out"),
+    "sync": ("worldflux.cli.sync", "bring runs to a server"),
     "import": ("worldflux.cli.imports", "bring a LeRobot policy or dataset into the catalog"),
+    "evidence": ("worldflux.cli.evidence", "packages of runs that others can verify, and the keys that sign them"),
     "recipe": ("worldflux.cli.recipe", "list and check recipes"),
+    "server": ("worldflux.cli.server", "keep a server of your own"),
     "schema": ("worldflux.cli.schema", "print a JSON Schema"),
 }
 
@@ -37,7 +42,7 @@ class Parser(argparse.ArgumentParser):
     """Reports wrong usage as our error, with the nearest right word."""
 
     def error(self, message: str) -> NoReturn:
-        raise UsageError(_plain(message, self), f"{self.prog} --help", code="usage")
+        raise UsageError(_without_keys(_plain(message, self)), f"{self.prog} --help", code="usage")
 
 
 def _plain(message: str, parser: argparse.ArgumentParser) -> str:
@@ -54,6 +59,15 @@ def _plain(message: str, parser: argparse.ArgumentParser) -> str:
             known = [str(choice) for choice in action.choices]
             return f"{parser.prog}: `{wrong}` is not possible here; {did_you_mean(wrong, known)}"
     return f"{parser.prog}: {message}"
+
+
+def _without_keys(text: str) -> str:
+    """A message that repeats what was typed, without a key that was typed in the wrong place."""
+    import re
+
+    from worldflux.manifest.masking import mask_text
+
+    return mask_text(re.sub(r"\bwf[xs]_\w+", "***", text))
 
 
 def build_parser(only: str | None = None) -> Parser:
@@ -107,9 +121,10 @@ def _guarded(words: list[str]) -> int:
     as_json = "--json" in words
     command = next((word for word in words if not word.startswith("-")), "")
     try:
+        answer_interrupts()
         if "--version" in words and command == "":
             return _version(as_json)
-        args = build_parser(command if command in COMMANDS else "").parse_args(words)
+        args = build_parser(command if command in COMMANDS else "").parse_args(_joined(words))
         if args.command is None:
             build_parser("").print_help()
             return 0 if not words else 2
@@ -119,7 +134,7 @@ def _guarded(words: list[str]) -> int:
     except WorldFluxError as error:
         if os.environ.get("WORLDFLUX_DEBUG"):
             raise
-        return render.show_error(error, command, as_json)
+        return render.show_error(error, _without_keys(command), as_json)
     except KeyboardInterrupt:
         return render.show_error(Interrupted("stopped"), command, as_json)
     except BrokenPipeError:
@@ -130,6 +145,17 @@ def _guarded(words: list[str]) -> int:
         if os.environ.get("WORLDFLUX_DEBUG"):
             raise
         return render.show_error(unexpected(error), command, as_json)
+
+
+def _joined(words: Sequence[str]) -> list[str]:
+    """The words, with `--sort -created_at` as one: argparse takes a value that begins with - for an option."""
+    joined: list[str] = []
+    for word in words:
+        if joined and joined[-1] == "--sort" and word.startswith("-"):
+            joined[-1] = f"--sort={word}"
+        else:
+            joined.append(word)
+    return joined
 
 
 def unexpected(error: Exception) -> WorldFluxError:
@@ -147,8 +173,8 @@ def unexpected(error: Exception) -> WorldFluxError:
 
 
 def _full_name(args: argparse.Namespace) -> str:
-    action = getattr(args, "action", None)
-    return f"{args.command} {action}" if action else str(args.command)
+    words = (args.command, getattr(args, "action", None), getattr(args, "verb", None))
+    return " ".join(word for word in words if word)
 
 
 def _version(as_json: bool) -> int:

@@ -19,8 +19,8 @@ def register(actions: Any) -> None:
     reaping = actions.add_parser(
         "reap",
         help="end paid machines that a dead client left behind",
-        description="Find machines by their tags, in all configured regions, and end those that are past "
-        "their deadline. What WorldFlux did not start is never touched.",
+        description="Find machines by their tags, in all regions that are configured or were used lately, "
+        "and end those that are past their deadline. What WorldFlux did not start is never touched.",
     )
     reaping.add_argument("runs", nargs="*", metavar="RUN", help="also end the machine of this run, now")
     reaping.add_argument("--dry-run", action="store_true", help="only show what there is")

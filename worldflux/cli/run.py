@@ -11,6 +11,7 @@ from worldflux.errors import UsageError
 
 if TYPE_CHECKING:
     from worldflux.config.project import Project
+    from worldflux.config.request import RunRequest
     from worldflux.run.engine import RunRecord
 
 FLAGS_OF_HYDRA = ("-m", "--multirun", "--cfg", "--info", "-sc", "--shell-completion")
@@ -78,7 +79,17 @@ def run(args: argparse.Namespace) -> Answer:
         plan.warnings += found.warnings
         return plan
     observer = Silent() if args.quiet or args.json else Console(sys.stdout)
-    return answer(carry_out(request, project, observer))
+    record = carry_out(request, project, observer)
+    return and_sync(answer(record), record, request, project)
+
+
+def and_sync(ended: Answer, record: RunRecord, request: RunRequest, project: Project) -> Answer:
+    """With `sync=on`, bring the run to the server and say so; the exit code stays the run's own."""
+    if not request.spec.sync:
+        return ended
+    from worldflux.cli.sync_after import add_to
+
+    return add_to(ended, project, record.folder.parent, record.run_id)
 
 
 def answer(record: RunRecord) -> Answer:

@@ -22,6 +22,14 @@ def register(parser: argparse.ArgumentParser) -> None:
     listing.add_argument(
         "--limit", "-n", type=int, default=DEFAULT_LIMIT, metavar="N", help="how many; 0 is all"
     )
+    listing.add_argument("--remote", action="store_true", help="the runs on the server")
+    listing.add_argument(
+        "--filter", metavar="F", help="with --remote: such as 'status = failed and metrics.loss < 0.1'"
+    )
+    listing.add_argument("--sort", metavar="BY", help="with --remote: such as -created_at, metrics.loss")
+    listing.add_argument(
+        "--server", metavar="URL", help="with --remote: the server; see worldflux auth status"
+    )
     listing.set_defaults(function=list_runs)
     showing = actions.add_parser("show", help="one run in full", description="One run in full.")
     showing.add_argument(
@@ -68,6 +76,13 @@ def list_runs(args: argparse.Namespace) -> Answer:
         raise UsageError(f"there is no status `{args.status}`", did_you_mean(args.status, STATUSES))
     if args.limit < 0:
         raise UsageError("--limit must be 0 or more", "worldflux runs list --limit 20")
+    if args.remote:
+        from worldflux.cli.runs_remote import list_remote
+
+        return list_remote(args)
+    typed = next((name for name in ("filter", "sort", "server") if getattr(args, name) is not None), None)
+    if typed is not None:
+        raise UsageError(f"--{typed} is for runs on a server", f"worldflux runs list --remote --{typed} ...")
     project = load_project()
     wanted = {"project": args.project, "recipe": args.recipe, "status": args.status}
     rows: list[dict[str, Any]] = []

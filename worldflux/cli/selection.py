@@ -67,10 +67,10 @@ def _resolved(wanted: str, runs_dir: Path) -> tuple[str, bool]:
 
 def _all(names: Iterable[tuple[str, bool]], runs_dir: Path) -> Iterator[store.StoredRun]:
     for name, is_sweep in names:
-        yield from _of_sweep(name, runs_dir) if is_sweep else [store.load(runs_dir, name)]
+        yield from of_sweep(name, runs_dir) if is_sweep else [store.load(runs_dir, name)]
 
 
-def _of_sweep(sweep_id: str, runs_dir: Path) -> Iterator[store.StoredRun]:
+def of_sweep(sweep_id: str, runs_dir: Path) -> Iterator[store.StoredRun]:
     """Runs whose manifest names the sweep; ids are ordered by time, so none is older than it."""
     seen = False
     for run_id in store.run_ids(runs_dir):

@@ -42,8 +42,15 @@ def make_place(project: Project, runs_dir: str = "runs", **more: Any) -> Place:
         environ=os.environ,
         gate=Gate.from_environment(os.environ, allow=project.allow_secrets),
         argv=tuple(mask_argv([Path(sys.argv[0]).name, *sys.argv[1:]])),
+        evidence=lambda record: _evidence(project, record),
         **more,
     )
+
+
+def _evidence(project: Project, record: RunRecord) -> str:
+    from worldflux.cli.evidence_packing import after_run
+
+    return after_run(project, record)
 
 
 def make_plugin(request: RunRequest, project: Project) -> RuntimePlugin:

@@ -80,6 +80,7 @@ def launch(launcher: Any, job_overrides: Sequence[Sequence[str]]) -> list[Any]:
         work = Sweep(once, ledger, project)
     if work.run():
         raise KeyboardInterrupt
+    _sync(jobs, ledger, project)
     return [job_return(job.request.overrides, work.returned(job)) for job in jobs]
 
 
@@ -188,10 +189,21 @@ def _run(jobs: Sequence[Job], ledger: Ledger, project: Project, launcher: Any) -
     work.summarize()
     if interrupted:
         return 130
+    _sync(jobs, ledger, project)
     statuses = {work.statuses().get(job.job_id, "not started") for job in jobs}
     if statuses <= {"succeeded", "refused"}:
         return 4 if "refused" in statuses else 0
     return 1
+
+
+def _sync(jobs: Sequence[Job], ledger: Ledger, project: Project) -> None:
+    """With `sync=on`, bring all runs of the sweep to the server together, once they have ended."""
+    if any(job.request.spec.sync for job in jobs):
+        from worldflux.cli.sync_after import of_sweep
+
+        told = of_sweep(project, project.root / jobs[0].request.spec.runs_dir, ledger.sweep_id)
+        if told:
+            print(told, flush=True)
 
 
 class Sweep:

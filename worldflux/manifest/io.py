@@ -121,7 +121,7 @@ def write(
 _validate = validate
 
 
-def parse(data: bytes, source: str) -> dict[str, Any]:
+def parse(data: bytes, source: str, *, limit: int = MAX_BYTES) -> dict[str, Any]:
     """Decode a JSON object as strictly as the manifest's own rules ask.
 
     Integers of 2^53 or more come back as floats, for that is what canonical JSON writes for large
@@ -129,13 +129,14 @@ def parse(data: bytes, source: str) -> dict[str, Any]:
 
     Args:
         source: the file or address the bytes are from, for messages.
+        limit: most bytes that are taken; a manifest has no more than `MAX_BYTES`.
 
     Raises:
         WorldFluxError: too large, no UTF-8, no JSON, NaN or Infinity, a number that no double
             holds, a field twice in one object, nested too deeply, or no object at the top.
     """
-    if len(data) > MAX_BYTES:
-        raise _unreadable(source, f"it is larger than {MAX_BYTES} bytes")
+    if len(data) > limit:
+        raise _unreadable(source, f"it is larger than {limit} bytes")
     try:
         document = json.loads(
             data.decode("utf-8"),

@@ -182,6 +182,22 @@ class Gate:
         if findings:
             raise SecretRefused(self.mask(what), findings)
 
+    def refuse_values(self, data: bytes, what: str) -> None:
+        """Raise when bytes of any kind hold a known value in any form; looks are not judged.
+
+        Ten times as quick as `refuse`, and right for what is no text, where looks deceive.
+
+        Raises:
+            SecretRefused: as `refuse`.
+        """
+        spans = self._needles.spans(data, self._needles.inside(data))
+        hits = (
+            _Hit(IN_BYTES, self._value(name), f"value of {name}", start, end) for start, end, name in spans
+        )
+        findings = self._findings(hits, lambda hit: f"bytes {hit.start}-{hit.end}")
+        if findings:
+            raise SecretRefused(self.mask(what), findings)
+
     def mask(self, text: str) -> str:
         """The text with known values, in any form, and look-alikes replaced by `***`."""
         data = to_bytes(text)

@@ -54,6 +54,7 @@ class Place:
         parent_id: the run that this one repeats.
         attempt: how many runs the job has had, with this one.
         why_stopped: asked about a run that did not succeed; None when nobody stopped it.
+        evidence: makes the evidence of a run that asks for it and has ended; returns a sentence for people.
     """
 
     project: str
@@ -71,6 +72,7 @@ class Place:
     parent_id: str | None = None
     attempt: int = 1
     why_stopped: Callable[[], Stopped | None] | None = None
+    evidence: Callable[[RunRecord], str] | None = None
 
 
 @dataclass
@@ -124,6 +126,8 @@ def execute(
     observer.started(run_id, folder, request.spec.recipe, request.spec.runtime.name)
     stopping = cancellation or Cancellation()
     _Run(request, plugin, place, observer, record, forwarded, found, mark, texts, stopping).carry_out()
+    if request.spec.evidence and place.evidence is not None:
+        observer.note(place.evidence(record))
     return record
 
 
@@ -222,6 +226,8 @@ class _Run:
             adapter = Adapter(
                 spec.adapter or spec.recipe, spec.env.python, self.request.lock, spec.env.allow_unpinned
             )
+            if hasattr(self.plugin, "on_progress"):
+                self.plugin.on_progress = self.observer.progress
             self.python = self.plugin.build_env(adapter, self.place.install_dir)
         with self._stage("run"):
             result = self._run()

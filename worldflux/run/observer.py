@@ -22,11 +22,16 @@ class Observer(Protocol):
     def note(self, text: str) -> None:
         """Something worth a line, such as a warning."""
 
+    def progress(self, text: str) -> None:
+        """What the stage is busy with; told only when it takes time."""
+
 
 class Silent:
     """Tells nobody."""
 
     def started(self, run_id: str, folder: Path, recipe: str, runtime: str) -> None: ...
+
+    def progress(self, text: str) -> None: ...
 
     def stage(self, name: str) -> None: ...
 

@@ -148,11 +148,14 @@ def _interrupt(folder: Path, manifest: Manifest, ending: Ending = LOST) -> None:
 
     The record is written only where that is possible; a read-only folder is reported just the same.
     """
+    from worldflux.runtime.environment import remove_temporary
+
     mark = manifest.extensions.get("worldflux.run-mark")
     if isinstance(mark, str):
         from worldflux.runtime.process import end_survivors
 
         end_survivors(mark)
+    remove_temporary(folder)
     error: Error = {"code": ending.code, "message": ending.message, "hint": ending.hint}
     manifest.finish(ending.status, exit_code=ending.exit_code, error=error)
     try:

@@ -135,16 +135,15 @@ class AwsEc2Plugin:
         from worldflux.runtime.aws_ec2.journal import Journal
         from worldflux.runtime.aws_ec2.launch import Launcher
         from worldflux.runtime.aws_ec2.plan import no_budget
-        from worldflux.runtime.aws_ec2.reap import look
+        from worldflux.runtime.aws_ec2.reap import clear_the_way
         from worldflux.runtime.aws_ec2.trip import Trip
+        from worldflux.runtime.remote import whereabouts
 
         if self.settings.budget.max_usd is None:
             raise no_budget()
         stop, cloud = self._stop(ctx.run_id), self._cloud()
         say = _Diary(ctx.output_dir / "logs" / "aws-ec2.log")
-        for ended in look(self.settings.regions)[0]:
-            if ended.ended:
-                say(f"ended {ended.instance_id} of run {ended.run_id}: {ended.why}")
+        clear_the_way(cloud, whereabouts.all_of(self.name, self.settings.regions), say)
         launcher = Launcher(cloud, self.settings, self._work(ctx, command), self._prices(), say)
         next(launcher.plans(_now()))
         journal = Journal.begin(
@@ -205,7 +204,9 @@ class AwsEc2Plugin:
         journal.note("abandoned")
 
     def reap(self, runs: Sequence[str] = (), *, end: bool = True) -> tuple[list[dict[str, Any]], list[str]]:
-        """Find our machines in all configured regions and end those past their deadline.
+        """Find our machines and end those past their deadline.
+
+        Looked into are all configured regions, and those that this computer launched in lately.
 
         Args:
             runs: ids of runs to end now.
@@ -218,10 +219,11 @@ class AwsEc2Plugin:
 
         from worldflux.runtime.aws_ec2 import cloud, doctor
         from worldflux.runtime.aws_ec2.reap import look
+        from worldflux.runtime.remote import whereabouts
 
         if not cloud.installed() or not doctor.credentials_in_sight():
             return [], []
-        found, problems = look(self.settings.regions, runs=runs, end=end)
+        found, problems = look(whereabouts.all_of(self.name, self.settings.regions), runs=runs, end=end)
         return [asdict(each) for each in found], problems
 
     def _work(self, ctx: RuntimeContext, command: Sequence[str]) -> Work:
@@ -244,9 +246,9 @@ class AwsEc2Plugin:
         )
 
     def _cloud(self, region: str | None = None) -> Cloud:
-        from worldflux.runtime.aws_ec2.cloud import Cloud
+        from worldflux.runtime.aws_ec2.cloud import shared
 
-        return Cloud(region or self.settings.region)
+        return shared(region or self.settings.region)
 
     def _prices(self) -> PriceCache:
         from worldflux.runtime.aws_ec2.prices import PriceCache

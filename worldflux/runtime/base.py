@@ -13,6 +13,9 @@ A place that goes on without this computer may offer more, all of it optional:
     reap(runs=(), *, end=True)      what is alive over there: (rows, problems); ends what is past its
                                     deadline, and the named runs
 
+A plugin whose `build_env` takes time may have an attribute `on_progress`: the engine sets it to a
+function that is told, in short lines, what takes time.
+
 A plugin is proven by inheriting `worldflux.testing.RuntimeSuite` in its test.
 """
 

@@ -8,20 +8,17 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from worldflux.runtime.base import Adapter, RuntimeContext, RuntimeResult
 from worldflux.runtime.command import located
+from worldflux.runtime.hosting import Hosting
 
 if TYPE_CHECKING:
-    from worldflux.runtime.envcache import Lease
     from worldflux.runtime.external import ExternalManifest
-    from worldflux.runtime.process import CommandProcess
-
-MEGABYTE = 2**20
 
 
 class LocalCommand:
@@ -39,12 +36,8 @@ class LocalCommand:
 
     def __init__(self, *, manifest: str, grace_seconds: float = 10.0, log_cap_mb: float = 256) -> None:
         self.manifest = str(manifest)
-        self.grace_seconds = float(grace_seconds)
-        self.log_cap = int(log_cap_mb * MEGABYTE)
-        self._lock = threading.Lock()
-        self._running: dict[str, CommandProcess] = {}
-        self._cancelled: set[str] = set()
-        self._leases: dict[Path, list[Lease]] = {}
+        self.on_progress: Callable[[str], None] | None = None
+        self._hosting = Hosting(grace_seconds, log_cap_mb)
 
     def doctor(self) -> list[str]:
         if sys.platform == "win32":
@@ -58,14 +51,7 @@ class LocalCommand:
         return [where]
 
     def build_env(self, adapter: Adapter, install_dir: Path) -> Path | None:
-        if not adapter.lock.strip():
-            return None
-        from worldflux.runtime import envcache
-
-        lease = envcache.acquire(install_dir, adapter)
-        with self._lock:
-            self._leases.setdefault(lease.environment.python, []).append(lease)
-        return lease.environment.python
+        return self._hosting.build_env(adapter, install_dir, self.on_progress)
 
     def plan(self, facts: Mapping[str, Any]) -> list[str]:
         """What a run would do.
@@ -83,67 +69,24 @@ class LocalCommand:
 
     def run(self, ctx: RuntimeContext, command: Sequence[str]) -> RuntimeResult:
         from worldflux.runtime import external
-        from worldflux.runtime.environment import visible_names
-        from worldflux.runtime.process import CommandProcess, Limits
 
         manifest, facts = external.load(self.manifest, ctx.source_dir)
         python = ctx.venv_python or Path(sys.executable)
-        env = self._environment(ctx, manifest, python)
-        log = ctx.output_dir / "logs" / f"{ctx.run_id}.log"
-        work = ctx.output_dir / "artifacts"
-        work.mkdir(exist_ok=True)
-        log.parent.mkdir(exist_ok=True)
         inner = [*located(command, ctx.source_dir, python=str(python)), *ctx.extra_args]
-        words = manifest.words(inner, source=str(ctx.source_dir), output=str(work), run_id=ctx.run_id)
-        process = CommandProcess.start(
-            words,
-            cwd=work,
-            env=env,
-            log_path=log,
-            exit_path=ctx.output_dir / "exit.json",
-            limits=Limits(timeout=ctx.timeout, grace=self.grace_seconds, log_cap=self.log_cap),
-        )
-        with self._lock:
-            self._running[ctx.run_id] = process
-            cancelled = ctx.run_id in self._cancelled
-        if cancelled:
-            process.stop()
-        ended = process.wait()
-        return RuntimeResult(
-            exit_code=ended.code,
-            duration_seconds=ended.duration_seconds,
-            log_path=log,
-            metadata={
-                "outcome": "interrupted" if ended.reason == "client_gone" else ended.reason,
-                "external": facts,
-                "log_truncated": ended.truncated,
-                "orphans_killed": ended.orphans_killed,
-                "variables": {name: env[name] for name in visible_names(env)},
-            },
-        )
+        output = str(ctx.output_dir / "artifacts")
+        words = manifest.words(inner, source=str(ctx.source_dir), output=output, run_id=ctx.run_id)
+        result = self._hosting.run(ctx, words, self._environment(ctx, manifest, python))
+        return replace(result, metadata={**result.metadata, "external": facts})
 
     def cancel(self, ctx: RuntimeContext) -> None:
-        """Ask the run to end: polite signal, grace, hard signal. Returns at once; any thread."""
-        with self._lock:
-            self._cancelled.add(ctx.run_id)
-            process = self._running.get(ctx.run_id)
-        if process is not None:
-            process.stop()
+        """Ask the run to end: polite signal, grace, hard signal; asked again, the hard one at once.
+
+        Returns at once; any thread may call it.
+        """
+        self._hosting.cancel(ctx)
 
     def teardown(self, ctx: RuntimeContext) -> None:
-        with self._lock:
-            process = self._running.pop(ctx.run_id, None)
-            leases = self._leases.get(ctx.venv_python, []) if ctx.venv_python else []
-            lease = leases.pop() if leases else None
-            self._cancelled.discard(ctx.run_id)
-        if process is not None:
-            process.kill()
-        if lease is not None:
-            lease.release()
-        if ctx.output_dir.is_dir():
-            from worldflux.runtime.environment import remove_temporary
-
-            remove_temporary(ctx.output_dir)
+        self._hosting.teardown(ctx)
 
     def _environment(self, ctx: RuntimeContext, manifest: ExternalManifest, python: Path) -> dict[str, str]:
         """Fixed values, what the manifest inherits by name, what the run was given; nothing else."""

@@ -5,19 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from worldflux.runtime.base import Adapter, RuntimeContext, RuntimeResult
 from worldflux.runtime.command import located
+from worldflux.runtime.hosting import Hosting
 
-if TYPE_CHECKING:
-    from worldflux.runtime.envcache import Lease
-    from worldflux.runtime.process import CommandProcess
-
-MEGABYTE = 2**20
 GROUPS = ("base", "gpu", "slurm", "display")
 
 
@@ -44,14 +38,10 @@ class LocalPlugin:
         env_groups: Sequence[str] = GROUPS,
         pty: bool = False,
     ) -> None:
-        self.grace_seconds = float(grace_seconds)
-        self.log_cap = int(log_cap_mb * MEGABYTE)
         self.env_groups = tuple(env_groups)
         self.pty = pty
-        self._lock = threading.Lock()
-        self._running: dict[str, CommandProcess] = {}
-        self._cancelled: set[str] = set()
-        self._leases: dict[Path, list[Lease]] = {}
+        self.on_progress: Callable[[str], None] | None = None
+        self._hosting = Hosting(grace_seconds, log_cap_mb)
 
     def doctor(self) -> list[str]:
         if sys.platform == "win32":
@@ -61,83 +51,22 @@ class LocalPlugin:
         return [f"python {version} at {sys.executable}", _free_space(default_install_dir())]
 
     def build_env(self, adapter: Adapter, install_dir: Path) -> Path | None:
-        if not adapter.lock.strip():
-            return None
-        from worldflux.runtime import envcache
-
-        lease = envcache.acquire(install_dir, adapter)
-        with self._lock:
-            self._leases.setdefault(lease.environment.python, []).append(lease)
-        return lease.environment.python
+        return self._hosting.build_env(adapter, install_dir, self.on_progress)
 
     def run(self, ctx: RuntimeContext, command: Sequence[str]) -> RuntimeResult:
-        from worldflux.runtime.environment import visible_names
-        from worldflux.runtime.process import CommandProcess, Limits
-
         python = ctx.venv_python or Path(sys.executable)
-        work = ctx.output_dir / "artifacts"
-        log = ctx.output_dir / "logs" / f"{ctx.run_id}.log"
-        work.mkdir(exist_ok=True)
-        log.parent.mkdir(exist_ok=True)
-        env = self._environment(ctx, python)
-        process = CommandProcess.start(
-            [*located(command, ctx.source_dir, python=str(python)), *ctx.extra_args],
-            cwd=work,
-            env=env,
-            log_path=log,
-            exit_path=ctx.output_dir / "exit.json",
-            limits=Limits(timeout=ctx.timeout, grace=self.grace_seconds, log_cap=self.log_cap),
-            pty=self.pty,
-        )
-        with self._lock:
-            self._running[ctx.run_id] = process
-            cancelled = ctx.run_id in self._cancelled
-        if cancelled:
-            process.stop()
-        ended = process.wait()
-        outcome = "interrupted" if ended.reason == "client_gone" else ended.reason
-        return RuntimeResult(
-            exit_code=ended.code,
-            duration_seconds=ended.duration_seconds,
-            log_path=log,
-            metadata={
-                "outcome": outcome,
-                "log_truncated": ended.truncated,
-                "log_error": ended.log_error,
-                "orphans_killed": ended.orphans_killed,
-                "core_dumped": ended.core,
-                "variables": {name: env[name] for name in visible_names(env)},
-            },
-        )
+        words = [*located(command, ctx.source_dir, python=str(python)), *ctx.extra_args]
+        return self._hosting.run(ctx, words, self._environment(ctx, python), pty=self.pty)
 
     def cancel(self, ctx: RuntimeContext) -> None:
         """Ask the run to end: polite signal, grace, hard signal; asked again, the hard one at once.
 
         Returns at once; any thread may call it.
         """
-        with self._lock:
-            again = ctx.run_id in self._cancelled
-            self._cancelled.add(ctx.run_id)
-            process = self._running.get(ctx.run_id)
-        if process is not None and again:
-            process.kill()
-        elif process is not None:
-            process.stop()
+        self._hosting.cancel(ctx)
 
     def teardown(self, ctx: RuntimeContext) -> None:
-        with self._lock:
-            process = self._running.pop(ctx.run_id, None)
-            leases = self._leases.get(ctx.venv_python, []) if ctx.venv_python else []
-            lease = leases.pop() if leases else None
-            self._cancelled.discard(ctx.run_id)
-        if process is not None:
-            process.kill()
-        if lease is not None:
-            lease.release()
-        if ctx.output_dir.is_dir():
-            from worldflux.runtime.environment import remove_temporary
-
-            remove_temporary(ctx.output_dir)
+        self._hosting.teardown(ctx)
 
     def _environment(self, ctx: RuntimeContext, python: Path) -> dict[str, str]:
         from worldflux.runtime.environment import command_environment

@@ -82,7 +82,7 @@ class ModalCommand:
         """Build the image that the manifest describes, with the recipe's packages."""
         settings = self._settings(self._load()[0])
         settings.lasting()
-        self._account.image(settings, adapter)
+        self._account.image(settings, adapter, install_dir)
         return None
 
     def plan(self, facts: Mapping[str, Any]) -> list[str]:
@@ -111,8 +111,11 @@ class ModalCommand:
         return self._account.run(self._settings(manifest), ctx, words, variables, {"external": facts})
 
     def cancel(self, ctx: RuntimeContext) -> None:
-        """Ask the run to end; its sandbox is terminated. Returns at once; any thread."""
-        self._account.event(ctx.run_id).set()
+        """Ask the run to end: the command is ended, its files come home; asked again, at once.
+
+        Returns at once; any thread may call it.
+        """
+        self._account.cancel(ctx.run_id)
 
     def teardown(self, ctx: RuntimeContext) -> None:
         self._account.release(self._options["app"], ctx.run_id)

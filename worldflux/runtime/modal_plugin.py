@@ -92,7 +92,7 @@ class ModalPlugin:
     def build_env(self, adapter: Adapter, install_dir: Path) -> Path | None:
         """Build the image on Modal. The command's Python is the image's, so there is none here."""
         self.settings.lasting()
-        self._account.image(self.settings, adapter)
+        self._account.image(self.settings, adapter, install_dir)
         return None
 
     def plan(self, facts: Mapping[str, Any]) -> list[str]:
@@ -114,8 +114,11 @@ class ModalPlugin:
         return self._account.run(self.settings, ctx, words, place.variables(ctx, THERE))
 
     def cancel(self, ctx: RuntimeContext) -> None:
-        """Ask the run to end; its sandbox is terminated. Returns at once; any thread."""
-        self._account.event(ctx.run_id).set()
+        """Ask the run to end: the command is ended, its files come home; asked again, at once.
+
+        Returns at once; any thread may call it.
+        """
+        self._account.cancel(ctx.run_id)
 
     def teardown(self, ctx: RuntimeContext) -> None:
         self._account.release(self.settings.machine.app, ctx.run_id)

@@ -179,7 +179,7 @@ class ReplicatePlugin:
             self._cancelled.pop(ctx.run_id, None)
         entry = journal.read(ctx.run_id)
         if entry is not None:
-            journal.settle(self.api(), entry)
+            journal.settle(self.api(url=entry.api_url), entry)
 
     def reap(self, runs: Sequence[str] = (), *, end: bool = True) -> tuple[list[dict[str, Any]], list[str]]:
         """Find predictions that this machine started and that still run.
@@ -196,12 +196,15 @@ class ReplicatePlugin:
         if not journal.entries():
             return [], []
         try:
-            return journal.look(self.api(), runs, end=end)
+            return journal.look(lambda url: self.api(url=url), runs, end=end)
         except WorldFluxError as error:
             return [], [error.problem]
 
-    def api(self, event: threading.Event | None = None) -> Api:
+    def api(self, event: threading.Event | None = None, *, url: str = "") -> Api:
         """The account's API.
+
+        Args:
+            url: of the server that a run was started on, when it is not the configured one.
 
         Raises:
             AccessError: no token is set.
@@ -210,7 +213,7 @@ class ReplicatePlugin:
         from worldflux.runtime.replicate.checks import token
         from worldflux.runtime.replicate.client import Api
 
-        return Api(self.api_url, token(), Patience(event or threading.Event()))
+        return Api(url or self.api_url, token(), Patience(event or threading.Event()))
 
     def _model(self) -> str:
         if not self.model:

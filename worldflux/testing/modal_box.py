@@ -70,6 +70,7 @@ class Box:
         self.result: Any = None
         self.ended: float | None = None
         self.done = asyncio.Event()
+        self.main: Process | None = None
         self.processes: dict[str, Process] = {}
         self.root = home / self.id
         for name in _OWN:
@@ -103,13 +104,16 @@ class Box:
     async def boot(self) -> None:
         """Start the entrypoint, and the clock of the sandbox's own timeout."""
         words = list(self.definition.entrypoint_args) or ["sleep", "infinity"]
-        self.main = await Process.start(self._inside(words, self.image.workdir), self.environment)
-        self._life = asyncio.create_task(self._live())
+        self.main = main = await Process.start(self._inside(words, self.image.workdir), self.environment)
+        if self.result is not None:  # ended while it came up
+            main.end()
+            return
+        self._life = asyncio.create_task(self._live(main))
 
-    async def _live(self) -> None:
+    async def _live(self, main: Process) -> None:
         left = self.created + self.definition.timeout_secs - time.time()
         try:
-            code = await self.main.wait(max(0.01, left))
+            code = await main.wait(max(0.01, left))
         except asyncio.TimeoutError:
             self.finish(api_pb2.GenericResult.GENERIC_STATUS_TIMEOUT, 124)
         else:
@@ -139,7 +143,8 @@ class Box:
             self.ended = time.time()
             self.done.set()
         for process in (self.main, *self.processes.values()):
-            process.end()
+            if process is not None:
+                process.end()
 
     def remove(self) -> None:
         shutil.rmtree(self.root, ignore_errors=True)

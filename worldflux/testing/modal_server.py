@@ -18,7 +18,7 @@ import shutil
 import socket
 import tempfile
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -62,6 +62,7 @@ class ModalServer:
         late_create: seconds between the start of a sandbox and the answer to its creator.
         cut_streams: this many output streams break after `cut_after` bytes.
         refuse_terminate: this many requests to terminate fail.
+        on_call: told the name of each call, before it is worked on.
     """
 
     cache: Path
@@ -69,6 +70,7 @@ class ModalServer:
     cut_streams: int = 0
     cut_after: int = 100_000
     refuse_terminate: int = 0
+    on_call: Callable[[str], None] = lambda name: None
     log: list[Call] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
@@ -165,7 +167,8 @@ class ModalServer:
             box.finish(api_pb2.GenericResult.GENERIC_STATUS_TERMINATED, 137)
         for box in self.boxes.values():
             for process in (box.main, *box.processes.values()):
-                await process.wait(10)
+                if process is not None:
+                    await process.wait(10)
         server.close()
         await server.wait_closed()
         for connection in server.connections:
@@ -212,6 +215,7 @@ class _Service:
             raise GRPCError(Status.UNIMPLEMENTED, f"the stand-in has no {method.name}")
         message = await stream.recv_message()
         world.log.append(Call(method.name, metadata, message.SerializeToString()))
+        world.on_call(method.name)
         _check(self._descriptor.name, method.name, metadata)
         try:
             if method.server_streaming:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import os
 import subprocess
@@ -11,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from fake_aws import FakeAws
+from fake_aws import REGION, FakeAws
 from fake_machine import Hypervisor, Machine
 
 import worldflux
@@ -153,16 +154,24 @@ class World:
         budget = f"cost_guard.max_usd={usd}"
         return self.cli("run", "probe", "runtime=aws-ec2", budget, *chosen, *words, "--dry-run", env=env)
 
-    def image(self) -> str:
+    def configure(self, **options: Any) -> None:
+        """Options of the runtime in the project's own configuration."""
+        shipped = (ROOT / "conf" / "runtime" / "aws-ec2.yaml").read_text().splitlines()
+        kept = [line for line in shipped if line.partition(":")[0] not in options]
+        own = self.project / "conf" / "runtime" / "aws-ec2.yaml"
+        own.parent.mkdir(parents=True)
+        own.write_text("\n".join([*kept, *(f"{key}: {value}" for key, value in options.items()), ""]))
+
+    def image(self, region: str = REGION) -> str:
         """An image that can be launched."""
         import boto3
 
-        found = boto3.client("ssm").get_parameter(
+        found = boto3.client("ssm", region_name=region).get_parameter(
             Name="/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-x86_64"
         )
         return str(found["Parameter"]["Value"])
 
-    def launch_foreign(self, tags: dict[str, str]) -> str:
+    def launch_foreign(self, tags: dict[str, str], region: str = REGION) -> str:
         """A machine that WorldFlux did not launch; it boots nothing."""
         import boto3
 
@@ -171,8 +180,8 @@ class World:
             {"TagSpecifications": [{"ResourceType": "instance", "Tags": named}]} if named else {}
         )
         self.house.boots = False
-        answer = boto3.client("ec2").run_instances(
-            ImageId=self.image(), InstanceType="t3.micro", MinCount=1, MaxCount=1, **more
+        answer = boto3.client("ec2", region_name=region).run_instances(
+            ImageId=self.image(region), InstanceType="t3.micro", MinCount=1, MaxCount=1, **more
         )
         instance_id = str(answer["Instances"][0]["InstanceId"])
         until(lambda: self.aws.instance(instance_id)._state.name == "running", "the machine")
@@ -183,6 +192,11 @@ class World:
         """Let time pass: the machine's tag says another deadline."""
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime(moment))
         self.aws.instance(instance_id).add_tags({"worldflux:deadline": stamp})
+
+    def deadline(self, instance_id: str) -> float:
+        """What a machine's tag says, in seconds since the epoch."""
+        stamp = self.aws.tag(self.aws.instance(instance_id), "worldflux:deadline")
+        return datetime.datetime.fromisoformat(str(stamp)).timestamp()
 
     # ---- what there is
 

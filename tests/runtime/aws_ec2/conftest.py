@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from aws_world import World
-from fake_aws import BUCKET, REGION, SECRET, FakeAws
+from fake_aws import FakeAws
 from fake_machine import Hypervisor, available
 
 
@@ -35,18 +35,9 @@ def one_house(one_aws: FakeAws, tmp_path_factory: pytest.TempPathFactory) -> Ite
 @pytest.fixture
 def aws(one_aws: FakeAws, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeAws]:
     """AWS with our credentials in the environment, the bucket and an image."""
-    import boto3
-
-    for name, value in {
-        "AWS_ENDPOINT_URL": one_aws.url,
-        "AWS_ACCESS_KEY_ID": "TESTKEY",
-        "AWS_SECRET_ACCESS_KEY": SECRET,
-        "AWS_DEFAULT_REGION": REGION,
-        "AWS_EC2_METADATA_DISABLED": "true",
-    }.items():
-        monkeypatch.setenv(name, value)
+    one_aws.sign_in(monkeypatch)
+    monkeypatch.setattr("worldflux.runtime.aws_ec2.cloud._shared", {})
     one_aws.calm()
-    boto3.client("s3").create_bucket(Bucket=BUCKET)
     yield one_aws
     one_aws.calm()
 

@@ -22,12 +22,17 @@ import time
 import urllib.parse
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pytest
 
 ACCOUNT, REGION = "123456789012", "us-east-1"
 SECRET = "stand-in-secret"
 ROLE_KEY = "ROLEKEY"
 BUCKET = f"worldflux-{ACCOUNT}-{REGION}"
+#: A second region; the bucket in it goes by its name, too.
+ELSEWHERE = "eu-central-1"
 ON_DEMAND = {
     "t3.micro": 0.0104,
     "c5.large": 0.085,
@@ -50,12 +55,16 @@ class Call:
         detail: the form of a query call, or the path of an object.
         key: access key that signed it.
         own: signed in its headers, so not by a presigned URL.
+        region: that it was signed for.
+        session: the session's token that came with it, when it is a session's.
     """
 
     action: str
     detail: Any
     key: str
     own: bool
+    region: str = REGION
+    session: str = ""
     at: float = field(default_factory=time.time)
 
 
@@ -90,7 +99,6 @@ class FakeAws:
         # Read by moto when its parts are imported.
         os.environ.setdefault("MOTO_EC2_ENABLE_INSTANCE_TYPE_VALIDATION", "true")
         os.environ.setdefault("MOTO_ENABLE_AMI_VALIDATION", "true")
-        os.environ.setdefault("MOTO_EC2_LOAD_DEFAULT_AMIS", "false")
         import warnings
 
         with warnings.catch_warnings():
@@ -116,7 +124,8 @@ class FakeAws:
         self.termination_seconds = 0.0
         self.prices = dict(ON_DEMAND)
         self.spot_prices = dict(SPOT)
-        self.secrets: dict[str, str] = {}
+        self.quotas: dict[str, float] = {}
+        self._buckets = False
         self._server = make_server("127.0.0.1", 0, self, threaded=True, request_handler=Quiet)
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
@@ -130,10 +139,31 @@ class FakeAws:
     def fault(self, action: str, kind: str, **more: Any) -> None:
         self.faults.append(Fault(action, kind, **more))
 
+    def sign_in(self, patch: pytest.MonkeyPatch) -> None:
+        """Our credentials in the environment, and a bucket in each region."""
+        import boto3
+
+        for name, value in {
+            "AWS_ENDPOINT_URL": self.url,
+            "AWS_ACCESS_KEY_ID": "TESTKEY",
+            "AWS_SECRET_ACCESS_KEY": SECRET,
+            "AWS_DEFAULT_REGION": REGION,
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }.items():
+            patch.setenv(name, value)
+        if not self._buckets:
+            boto3.client("s3").create_bucket(Bucket=BUCKET)
+            place = {"LocationConstraint": ELSEWHERE}
+            other = f"worldflux-{ACCOUNT}-{ELSEWHERE}"
+            s3 = boto3.client("s3", region_name=ELSEWHERE)
+            s3.create_bucket(Bucket=other, CreateBucketConfiguration=place)
+            self._buckets = True
+
     def calm(self) -> None:
         """No more faults, no hidden machines, the usual prices."""
         self.faults.clear()
         self.hidden.clear()
+        self.quotas.clear()
         self.termination_seconds = 0.0
         self.prices, self.spot_prices = dict(ON_DEMAND), dict(SPOT)
 
@@ -142,11 +172,13 @@ class FakeAws:
         return [call for call in self.calls if call.action == action and key in (None, call.key)]
 
     def instance(self, instance_id: str) -> Any:
-        return self._backends[ACCOUNT][REGION].get_instance(instance_id)
+        """A machine of any region."""
+        return next(each for each in self.instances() if each.id == instance_id)
 
     def instances(self, run_id: str | None = None) -> list[Any]:
         """All machines ever, or those of one run."""
-        found = [i for r in self._backends[ACCOUNT][REGION].all_reservations() for i in r.instances]
+        places = list(self._backends[ACCOUNT].values())
+        found = [i for place in places for r in place.all_reservations() for i in r.instances]
         return [i for i in found if run_id is None or self.tag(i, "worldflux:run-id") == run_id]
 
     def alive(self, run_id: str | None = None) -> list[str]:
@@ -172,7 +204,9 @@ class FakeAws:
         form = _form(env)
         target = env.get("HTTP_X_AMZ_TARGET", "").split(".")[-1]
         action = form.get("Action") or target or f"S3:{env['REQUEST_METHOD']}"
-        call = Call(action, form or env["PATH_INFO"], _access_key(env), "HTTP_AUTHORIZATION" in env)
+        key, region = _signer(env)
+        own, session = "HTTP_AUTHORIZATION" in env, _session(env)
+        call = Call(action, form or env["PATH_INFO"], key, own, region, session)
         with self.lock:
             self.calls.append(call)
             fault = next(
@@ -223,7 +257,8 @@ class FakeAws:
         if action == "GetProducts":
             return self._products(env)
         if action == "GetServiceQuota":
-            body = json.dumps({"Quota": {"QuotaCode": "L-1", "Value": 64.0}}).encode()
+            asked = json.loads(env["wsgi.input"].read(int(env["CONTENT_LENGTH"])))["QuotaCode"]
+            body = json.dumps({"Quota": {"QuotaCode": asked, "Value": self.quotas.get(asked, 64.0)}}).encode()
             return "200 OK", [("Content-Type", "application/x-amz-json-1.1")], body
         if action == "RunInstances" and form.get("DryRun") != "true":
             return self._launch_problem(form)
@@ -307,7 +342,7 @@ class FakeAws:
         given = env.get("HTTP_AUTHORIZATION", "")
         if not given:
             return "AccessDenied"
-        if _access_key(env) != ROLE_KEY:
+        if _signer(env)[0] != ROLE_KEY:
             return None
         words = dict(re.findall(r"(\w+)=([^,\s]+)", given))
         payload = env.get("HTTP_X_AMZ_CONTENT_SHA256", "")
@@ -350,7 +385,13 @@ def _form(env: dict[str, Any]) -> dict[str, str]:
     return {k: v[0] for k, v in urllib.parse.parse_qs(body.decode(), keep_blank_values=True).items()}
 
 
-def _access_key(env: dict[str, Any]) -> str:
+def _session(env: dict[str, Any]) -> str:
+    query = dict(urllib.parse.parse_qsl(env.get("QUERY_STRING", "")))
+    return str(env.get("HTTP_X_AMZ_SECURITY_TOKEN") or query.get("X-Amz-Security-Token", ""))
+
+
+def _signer(env: dict[str, Any]) -> tuple[str, str]:
+    """Access key and region of a signature."""
     text = env.get("HTTP_AUTHORIZATION", "") + urllib.parse.unquote(env.get("QUERY_STRING", ""))
-    found = re.search(r"Credential=([A-Za-z0-9-]+)/", text)
-    return found[1] if found else ""
+    found = re.search(r"Credential=([A-Za-z0-9-]+)/\d+/([a-z0-9-]+)/", text)
+    return (found[1], found[2]) if found else ("", REGION)

@@ -2,8 +2,9 @@
 
 A machine is a PID namespace (its end kills every process) and a mount namespace with its own
 /var/lib/worldflux, /run, /etc/systemd/system and with `shutdown`, `poweroff`, `systemctl` that
-mean what they mean on EC2. It has an IMDSv2 service of its own. Without root there are no
-machines: the real commands must never be reached.
+mean what they mean on EC2. It has an IMDSv2 service of its own. Without root it is root of a user
+namespace besides. Where neither is possible there are no machines: the real commands must never
+be reached.
 """
 
 from __future__ import annotations
@@ -50,6 +51,8 @@ exit 0
 """
 BOOT = """
 set -e
+mkdir -p /var/lib/worldflux 2>/dev/null || {{ mount -t tmpfs none /var/lib; mkdir /var/lib/worldflux; }}
+mkdir -p /etc/systemd/system 2>/dev/null || {{ mount -t tmpfs none /etc/systemd; mkdir /etc/systemd/system; }}
 mount --bind {dir}/state /var/lib/worldflux
 mount --bind {dir}/run /run
 mount --bind {dir}/units /etc/systemd/system
@@ -64,15 +67,20 @@ exec setpriv --bounding-set=$drop bash -c 'bash {dir}/user-data; while :; do sle
 """
 
 
+NAMESPACES = (
+    *(("--user", "--map-root-user") if os.geteuid() != 0 else ()),
+    "--pid", "--fork", "--kill-child=KILL", "--mount", "--mount-proc", "--propagation", "private",
+)  # fmt: skip
+
+
 def available() -> str:
     """Why machines can not be had here, or an empty text."""
-    if os.geteuid() != 0:
-        return "machines need root for their namespaces"
     missing = [name for name in ("unshare", "setpriv", "mount", "curl") if shutil.which(name) is None]
     if missing:
         return f"machines need {', '.join(missing)}"
-    probe = ["unshare", "--pid", "--fork", "--mount", "--mount-proc", "true"]
-    return "" if subprocess.run(probe, capture_output=True).returncode == 0 else "unshare is not allowed here"
+    probe = ["unshare", *NAMESPACES, "mount", "-t", "tmpfs", "none", "/var/lib"]
+    done = subprocess.run(probe, capture_output=True, text=True)
+    return "" if done.returncode == 0 else f"namespaces are not allowed here: {done.stderr.strip()}"
 
 
 class Metadata(http.server.BaseHTTPRequestHandler):
@@ -144,18 +152,9 @@ class Machine:
             "AWS_EC2_METADATA_SERVICE_ENDPOINT": f"http://127.0.0.1:{port}",
             "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
         }
-        namespaces = [
-            "--pid",
-            "--fork",
-            "--kill-child=KILL",
-            "--mount",
-            "--mount-proc",
-            "--propagation",
-            "private",
-        ]
         with (self.dir / "console.log").open("wb") as console:
             return subprocess.Popen(
-                ["unshare", *namespaces, "bash", "-c", script],
+                ["unshare", *NAMESPACES, "bash", "-c", script],
                 env=environment,
                 cwd="/",
                 stdin=subprocess.DEVNULL,
@@ -235,8 +234,6 @@ class Hypervisor:
         self.environment: dict[str, str] = {}
         self.machines: dict[str, Machine] = {}
         self._ended = threading.Event()
-        Path("/var/lib/worldflux").mkdir(parents=True, exist_ok=True)
-        Path("/etc/systemd/system").mkdir(parents=True, exist_ok=True)
         self._thread = threading.Thread(target=self._loop, daemon=True)
         self._thread.start()
 

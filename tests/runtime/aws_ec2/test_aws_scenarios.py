@@ -238,22 +238,20 @@ def processes(folder: Path, word: bytes) -> list[int]:
     return found
 
 
-@pytest.mark.parametrize(
-    ("broken", "fuse"), [({"no-timer"}, "sleeper"), ({"no-sleeper"}, "timer")], ids=["sleeper", "timer"]
-)
-def test_one_fuse_is_enough(world: World, broken: set[str], fuse: str) -> None:
+def test_one_fuse_is_enough(world: World) -> None:
     """With client and agent dead and all other fuses broken, each fuse alone ends the machine on time."""
-    world.house.flags = broken | {"no-logind", "deaf"}
-    client = world.start("params.mode=sleep", "timeout=600", lifetime=14)
-    machine = world.machine()
-    until(lambda: client_log(world).startswith("begun"), "the command", 60)
-    deadline = world.journal()["attempts"][0]["deadline"]
-    client.process.kill()
-    client.wait()
-    for pid in processes(machine.dir, b"bundle"):
-        os.kill(pid, signal.SIGSTOP)
-    until(lambda: machine.gone, "the end of the machine", 60)
-    assert deadline - 2 <= machine.gone <= deadline + 6, machine.gone - deadline
+    for number, broken in enumerate(("no-timer", "no-sleeper")):
+        world.house.flags = {broken, "no-logind", "deaf"}
+        client = world.start("params.mode=sleep", "timeout=600", lifetime=14)
+        until(lambda: len(world.machines) > number and client_log(world).startswith("begun"), "it", 60)  # noqa: B023
+        client.process.kill()
+        client.wait()
+        for pid in processes(world.machines[number].dir, b"bundle"):
+            os.kill(pid, signal.SIGSTOP)
+    for machine in world.machines:
+        deadline = world.deadline(machine.id)
+        until(lambda: machine.gone, "the end of the machine", 60)  # noqa: B023
+        assert deadline - 2 <= machine.gone <= deadline + 6, machine.gone - deadline
     assert world.alive == []
 
 
@@ -265,11 +263,8 @@ def test_all_fuses_broken(world: World) -> None:
     until(lambda: world.journal()["attempts"][0]["instance_id"], "the journal", 30)
     client.process.kill()
     client.wait()
-    code, answer = world.cli("runs", "reap")
-    early = time.time() < world.journal()["attempts"][0]["deadline"]
-    assert code == 0 and (answer["data"]["ended"] == 0 or not early)
     world.set_deadline(machine.id, time.time() - 120)
-    code, answer = world.cli("runs", "reap")
+    _code, answer = world.cli("runs", "reap")
     assert [row["instance_id"] for row in answer["data"]["machines"] if row["ended"]] == [machine.id]
     until(lambda: machine.gone, "the end of the machine")
     assert world.alive == []

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import datetime
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, TypeVar
 
 from worldflux.errors import AccessError, RefusedError, TemporaryError, UsageError, WorldFluxError
 from worldflux.runtime.aws_ec2 import prices
+from worldflux.runtime.aws_ec2.memory import LONG, SHORT, Memory
 from worldflux.runtime.aws_ec2.plan import Machine, utc
 
 INSTALL = "pip install 'worldflux[aws]'"
@@ -89,8 +92,30 @@ def explained(what: str) -> Iterator[None]:
         raise TemporaryError(f"{what}: {error}", hint) from error
 
 
+_shared: dict[tuple[str, ...], Cloud] = {}
+_sharing = threading.Lock()
+_IDENTITY = (
+    "AWS_ENDPOINT_URL", "AWS_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN",
+)  # fmt: skip
+
+
+def shared(region: str) -> Cloud:
+    """The one connection of this process to a region, for as long as the credentials are the same.
+
+    Raises:
+        UsageError, AccessError: as `Cloud`.
+    """
+    key = (region, *(os.environ.get(name, "") for name in _IDENTITY))
+    with _sharing:
+        if key not in _shared:
+            _shared[key] = Cloud(region)
+        return _shared[key]
+
+
 class Cloud:
-    """Clients of one region, made when they are needed.
+    """Clients of one region, made when they are needed, and what AWS has answered lately.
+
+    Any thread may use it.
 
     Raises:
         UsageError: boto3 is not installed.
@@ -108,22 +133,25 @@ class Cloud:
         with explained("AWS credentials"):
             self.session = boto3.session.Session(region_name=region)
         self._clients: dict[tuple[str, str], Any] = {}
+        self._making = threading.RLock()
+        self.memory = Memory()
 
     def client(self, service: str, region: str | None = None, *, quick: bool = False) -> Any:
         """A client; `quick` gives up early, for checks."""
         from botocore.config import Config
 
         key = (service, region or self.region)
-        if key not in self._clients:
-            config = Config(
-                retries={"mode": "standard", "max_attempts": 2 if quick else 5},
-                connect_timeout=3 if quick else 5,
-                read_timeout=6 if quick else 20,
-                signature_version="s3v4" if service == "s3" else None,
-            )
-            with explained(f"AWS {service}"):
-                self._clients[key] = self.session.client(service, region_name=key[1], config=config)
-        return self._clients[key]
+        with self._making:  # a session is not for several threads, its clients are
+            if key not in self._clients:
+                config = Config(
+                    retries={"mode": "standard", "max_attempts": 2 if quick else 5},
+                    connect_timeout=3 if quick else 5,
+                    read_timeout=6 if quick else 20,
+                    signature_version="s3v4" if service == "s3" else None,
+                )
+                with explained(f"AWS {service}"):
+                    self._clients[key] = self.session.client(service, region_name=key[1], config=config)
+            return self._clients[key]
 
     @property
     def ec2(self) -> Any:
@@ -135,7 +163,7 @@ class Cloud:
 
     def credentials_until(self) -> float | None:
         """When the credentials expire; None when they do not, or do not say."""
-        with explained("AWS credentials"):
+        with self._making, explained("AWS credentials"):
             found = self.session.get_credentials()
         if found is None:
             raise AccessError("there are no AWS credentials", "aws configure, or aws sso login")
@@ -150,8 +178,12 @@ class Cloud:
 
     def account(self) -> str:
         """Number of the account."""
-        with explained("sts:GetCallerIdentity"):
-            return str(self.client("sts").get_caller_identity()["Account"])
+
+        def ask() -> str:
+            with explained("sts:GetCallerIdentity"):
+                return str(self.client("sts").get_caller_identity()["Account"])
+
+        return self.memory.recall("account", LONG, ask)
 
     def machines(self, names: tuple[str, ...]) -> dict[str, Machine]:
         """What each instance type is and in which zones of the region it is offered.
@@ -159,28 +191,27 @@ class Cloud:
         Raises:
             RefusedError: the region does not have one of them.
         """
-        found: dict[str, Machine] = {}
-        for name in names:
-            try:
-                with explained("ec2:DescribeInstanceTypes"):
-                    entry = self.ec2.describe_instance_types(InstanceTypes=[name])["InstanceTypes"][0]
-            except (WorldFluxError, IndexError) as error:
-                if (
-                    not isinstance(error, IndexError)
-                    and error.details.get("aws_code") != "InvalidInstanceType"
-                ):
-                    raise
-                hint = "runtime.instance_types=[g5.xlarge]; all names: aws ec2 describe-instance-types"
-                raise RefusedError(
-                    f"region {self.region} has no instance type {name}", hint, code="instance_type"
-                ) from None
-            filters = [{"Name": "instance-type", "Values": [name]}]
-            with explained("ec2:DescribeInstanceTypeOfferings"):
-                offers = self.ec2.describe_instance_type_offerings(
-                    LocationType="availability-zone", Filters=filters
-                )["InstanceTypeOfferings"]
-            found[name] = machine_of(entry, tuple(sorted(offer["Location"] for offer in offers)))
-        return found
+        return {
+            name: self.memory.recall(("type", name), LONG, partial(self._machine, name)) for name in names
+        }
+
+    def _machine(self, name: str) -> Machine:
+        try:
+            with explained("ec2:DescribeInstanceTypes"):
+                entry = self.ec2.describe_instance_types(InstanceTypes=[name])["InstanceTypes"][0]
+        except (WorldFluxError, IndexError) as error:
+            if not isinstance(error, IndexError) and error.details.get("aws_code") != "InvalidInstanceType":
+                raise
+            hint = "runtime.instance_types=[g5.xlarge]; all names: aws ec2 describe-instance-types"
+            raise RefusedError(
+                f"region {self.region} has no instance type {name}", hint, code="instance_type"
+            ) from None
+        filters = [{"Name": "instance-type", "Values": [name]}]
+        with explained("ec2:DescribeInstanceTypeOfferings"):
+            offers = self.ec2.describe_instance_type_offerings(
+                LocationType="availability-zone", Filters=filters
+            )["InstanceTypeOfferings"]
+        return machine_of(entry, tuple(sorted(offer["Location"] for offer in offers)))
 
     def image(self, wanted: str | None, architecture: str) -> dict[str, str]:
         """Id and root device of the image, the newest Amazon Linux 2023 by default.
@@ -188,6 +219,10 @@ class Cloud:
         Raises:
             RefusedError: there is no such image, or it is for another processor.
         """
+        key = ("image", wanted, architecture)
+        return self.memory.recall(key, LONG, lambda: self._image(wanted, architecture))
+
+    def _image(self, wanted: str | None, architecture: str) -> dict[str, str]:
         image_id = wanted or self._amazon_linux(architecture)
         try:
             with explained("ec2:DescribeImages"):
@@ -218,6 +253,10 @@ class Cloud:
 
     def listed(self, instance_type: str, cache: prices.PriceCache) -> prices.Quote | None:
         """The on-demand price: looked up, else remembered, else None."""
+        key = ("listed", instance_type)
+        return self.memory.recall(key, LONG, lambda: self._listed(instance_type, cache))
+
+    def _listed(self, instance_type: str, cache: prices.PriceCache) -> prices.Quote | None:
         today = datetime.datetime.now(datetime.timezone.utc).date()
         try:
             with explained("pricing:GetProducts"):
@@ -234,17 +273,22 @@ class Cloud:
         return found
 
     def spot(self, instance_type: str, zone: str | None) -> float | None:
-        """The Spot price now; None when it can not be had."""
-        try:
-            with explained("ec2:DescribeSpotPriceHistory"):
-                history = self.ec2.describe_spot_price_history(
-                    InstanceTypes=[instance_type],
-                    ProductDescriptions=["Linux/UNIX"],
-                    StartTime=datetime.datetime.now(datetime.timezone.utc),
-                )["SpotPriceHistory"]
-        except WorldFluxError:
-            return None
-        return prices.spot_price(history, zone)
+        """The Spot price of this minute; None when it can not be had."""
+
+        def ask() -> list[dict[str, Any]]:
+            try:
+                with explained("ec2:DescribeSpotPriceHistory"):
+                    found: list[dict[str, Any]] = self.ec2.describe_spot_price_history(
+                        InstanceTypes=[instance_type],
+                        ProductDescriptions=["Linux/UNIX"],
+                        StartTime=datetime.datetime.now(datetime.timezone.utc),
+                    )["SpotPriceHistory"]
+                    return found
+            except WorldFluxError:
+                return []
+
+        history = self.memory.recall(("spot", instance_type), SHORT, ask)
+        return prices.spot_price(history, zone) if history else None
 
     def instance(self, instance_id: str) -> dict[str, Any] | None:
         """The instance as DescribeInstances shows it; None while, or when, it does not know it."""

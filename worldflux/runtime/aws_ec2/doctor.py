@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 from worldflux.errors import WorldFluxError
 from worldflux.runtime.aws_ec2 import cloud as aws
-from worldflux.runtime.aws_ec2.cloud import Cloud, explained
+from worldflux.runtime.aws_ec2.cloud import Cloud, explained, shared
 from worldflux.runtime.aws_ec2.launch import bucket_name
+from worldflux.runtime.aws_ec2.memory import SHORT
 from worldflux.runtime.aws_ec2.plan import Machine
 from worldflux.runtime.aws_ec2.prices import filters
 from worldflux.runtime.aws_ec2.reap import look
 from worldflux.runtime.aws_ec2.settings import SPOT, Settings
 from worldflux.runtime.aws_ec2.store import check_bucket
+from worldflux.runtime.remote import whereabouts
 
-#: Service Quotas: running vCPUs by market and family (standard, and G and VT).
+#: Letters that an instance type begins with -> Service Quotas of running vCPUs, on-demand and Spot.
 QUOTAS = {
-    ("on-demand", False): "L-1216C47A",
-    ("on-demand", True): "L-DB2E81BA",
-    ("spot", False): "L-34B43A08",
-    ("spot", True): "L-3819A6DF",
+    **dict.fromkeys(("a", "c", "d", "h", "i", "m", "r", "t", "z"), ("L-1216C47A", "L-34B43A08")),
+    **dict.fromkeys(("g", "gr", "vt"), ("L-DB2E81BA", "L-3819A6DF")),
+    "p": ("L-417A185B", "L-7212CCBC"),
 }
 
 
@@ -36,12 +38,25 @@ def credentials_in_sight() -> bool:
 
 
 def examine(settings: Settings) -> list[str]:
-    """One line per check; `error:` where a run would fail. Raises nothing."""
+    """One line per check; `error:` where a run would fail. Raises nothing.
+
+    Lines without error or warning hold for a minute: jobs of a sweep do not look again.
+    """
     try:
-        cloud = Cloud(settings.region)
-        lines = [f"account {cloud.account()}, region {cloud.region}"]
+        cloud = shared(settings.region)
+        key = ("doctor", settings)
+        lines = cloud.memory.recall(key, SHORT, lambda: _examine(cloud, settings), keep=_all_well)
+        return list(lines)
     except WorldFluxError as error:
         return [f"error: {_line(error)}"]
+
+
+def _all_well(lines: list[str]) -> bool:
+    return not any(line.startswith(("error:", "warning:")) for line in lines)
+
+
+def _examine(cloud: Cloud, settings: Settings) -> list[str]:
+    lines = [f"account {cloud.account()}, region {cloud.region}"]
     machines: dict[str, Machine] = {}
 
     def types() -> list[str]:
@@ -94,14 +109,21 @@ def _permissions(cloud: Cloud, settings: Settings, machines: dict[str, Machine])
 
 def _quota(cloud: Cloud, settings: Settings, machines: dict[str, Machine]) -> list[str]:
     machine = machines[settings.instance_types[0]]
-    code = QUOTAS[(settings.market, machine.instance_type.startswith(("g", "vt")))]
+    family = re.match(r"[a-z]*", machine.instance_type)
+    codes = QUOTAS.get(family[0] if family else "")
+    if codes is None:
+        return [f"quota of {machine.instance_type}: not looked up for this family"]
+    code = codes[settings.market == SPOT]
     with explained("servicequotas:GetServiceQuota"):
         quota = cloud.client("service-quotas", quick=True).get_service_quota(
             ServiceCode="ec2", QuotaCode=code
         )
     limit = float(quota["Quota"]["Value"])
     line = f"quota of {settings.market} vCPUs: {limit:.0f}, {machine.instance_type} needs {machine.vcpus}"
-    return [line if limit >= machine.vcpus else f"error: {line}"]
+    if limit >= machine.vcpus:
+        return [line]
+    asking = f"aws service-quotas request-service-quota-increase --service-code ec2 --quota-code {code}"
+    return [f"error: {line}; {asking} --desired-value {machine.vcpus} --region {cloud.region}"]
 
 
 def _prices(cloud: Cloud, settings: Settings) -> list[str]:
@@ -119,11 +141,12 @@ def _prices(cloud: Cloud, settings: Settings) -> list[str]:
 
 
 def _leftovers(settings: Settings) -> list[str]:
-    found, problems = look(settings.regions, end=False)
+    places = whereabouts.all_of("aws-ec2", settings.regions)
+    found, problems = look(places, end=False)
     lines = [f"warning: machines could not be listed: {problem}" for problem in problems]
     late = [each for each in found if each.why]
     if late:
         names = ", ".join(f"{each.instance_id} in {each.region} ({each.why})" for each in late)
         lines.append(f"warning: left behind: {names}; end them: worldflux runs reap")
-    lines.append(f"{len(found)} machines of WorldFlux alive in {', '.join(settings.regions)}")
+    lines.append(f"{len(found)} machines of WorldFlux alive in {', '.join(places)}")
     return lines

@@ -32,6 +32,7 @@ from worldflux.runtime.aws_ec2.plan import (
 from worldflux.runtime.aws_ec2.settings import MAX_PART_BYTES, SPOT, Settings
 from worldflux.runtime.aws_ec2.store import WRITTEN, Store, check_bucket
 from worldflux.runtime.base import Adapter
+from worldflux.runtime.remote import whereabouts
 
 LOG_SEGMENTS = 64
 LEAST_SEGMENT_BYTES = 2**20
@@ -164,6 +165,7 @@ class Launcher:
     def _start(self, journal: Journal, attempt: int, index: int, plan: Plan) -> None:
         parameters = self._parameters(plan, attempt)
         token = f"wf-{self.work.run_id}-{attempt}-{index}"
+        whereabouts.note("aws-ec2", self.cloud.region, plan.deadline)
         with signals_held():
             journal.launching(
                 attempt=attempt,

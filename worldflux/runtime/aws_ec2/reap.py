@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from worldflux.errors import WorldFluxError
-from worldflux.runtime.aws_ec2.cloud import Cloud, deadline_of, tags
+from worldflux.runtime.aws_ec2.cloud import Cloud, deadline_of, shared, tags
+from worldflux.runtime.aws_ec2.memory import SHORT
 
 #: The machine's own fuses come first.
 GRACE_SECONDS = 60.0
@@ -33,7 +34,7 @@ def look(
     runs: Sequence[str] = (),
     end: bool = True,
     grace: float = GRACE_SECONDS,
-    cloud: Callable[[str], Cloud] = Cloud,
+    cloud: Callable[[str], Cloud] = shared,
 ) -> tuple[list[Found], list[str]]:
     """Every machine of ours in these regions; those that should be gone are ended.
 
@@ -57,6 +58,22 @@ def look(
         except WorldFluxError as error:
             problems.append(f"{region}: {error.problem}")
     return found, problems
+
+
+def clear_the_way(cloud: Cloud, regions: tuple[str, ...], say: Callable[[str], None]) -> None:
+    """End what is late before a launch; within a minute only once, whoever launches.
+
+    Args:
+        say: told in short lines what was ended.
+    """
+
+    def ask() -> bool:
+        for found in look(regions)[0]:
+            if found.ended:
+                say(f"ended {found.instance_id} of run {found.run_id}: {found.why}")
+        return True
+
+    cloud.memory.recall(("late", regions), SHORT, ask)
 
 
 def _judge(cloud: Cloud, instance: dict[str, Any], runs: Sequence[str], end: bool, grace: float) -> Found:

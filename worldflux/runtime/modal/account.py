@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 import threading
 import time
-import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +15,19 @@ from worldflux.runtime.base import Adapter, RuntimeContext, RuntimeResult
 from worldflux.runtime.modal import image, leftovers, sdk
 from worldflux.runtime.modal.sandbox import Trip
 from worldflux.runtime.modal.settings import Settings
+from worldflux.runtime.remote import whereabouts
 from worldflux.runtime.remote.patience import Patience, TooLate
+
+#: Folder for locks below the folder of environments.
+LOCKS = "modal-locks"
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Set when a run shall end, and when it shall end without waiting for anything."""
+
+    asked: threading.Event = field(default_factory=threading.Event)
+    at_once: threading.Event = field(default_factory=threading.Event)
 
 
 class Account:
@@ -27,10 +37,9 @@ class Account:
         self._lock = threading.Lock()
         self._client: Any = None
         self._users = 0
-        self._folder: Path | None = None
         self._images: dict[Any, Any] = {}
         self._adapters: dict[str, Adapter] = {}
-        self._events: dict[str, threading.Event] = {}
+        self._events: dict[str, Stop] = {}
 
     @contextmanager
     def connected(self) -> Iterator[Any]:
@@ -50,13 +59,22 @@ class Account:
             with self._lock:
                 self._users -= 1
 
-    def event(self, run_id: str) -> threading.Event:
-        """Set when the run shall end."""
-        with self._lock:
-            return self._events.setdefault(run_id, threading.Event())
+    def cancel(self, run_id: str) -> None:
+        """Let the run end; asked again, at once."""
+        stop = self._stop(run_id)
+        if stop.asked.is_set():
+            stop.at_once.set()
+        stop.asked.set()
 
-    def image(self, settings: Settings, adapter: Adapter) -> Any:
+    def _stop(self, run_id: str) -> Stop:
+        with self._lock:
+            return self._events.setdefault(run_id, Stop())
+
+    def image(self, settings: Settings, adapter: Adapter, install_dir: Path) -> Any:
         """The image of an adapter; built once.
+
+        Args:
+            install_dir: keeps the lock, which the SDK reads again whenever it builds upon the image.
 
         Raises:
             WorldFluxError: it can not be built, or not in time.
@@ -74,7 +92,7 @@ class Account:
                         client,
                         settings.machine.app,
                         adapter,
-                        self._locks(),
+                        install_dir / LOCKS,
                         registry=settings.registry,
                         apt=settings.apt,
                     ),
@@ -90,14 +108,6 @@ class Account:
             self._images[key] = found
         return found
 
-    def _locks(self) -> Path:
-        """A folder for lock files, as long as the connection is open."""
-        with self._lock:
-            if self._folder is None:
-                self._folder = Path(tempfile.mkdtemp(prefix="worldflux-"))
-                self._clean = weakref.finalize(self, shutil.rmtree, self._folder, True)
-            return self._folder
-
     def run(
         self,
         settings: Settings,
@@ -112,13 +122,13 @@ class Account:
             words: the command as the sandbox runs it.
             extra: further facts for the record.
         """
-        cancelled = self.event(ctx.run_id)
+        stop = self._stop(ctx.run_id)
         adapter = self._adapters.get(ctx.adapter_id) or Adapter(ctx.adapter_id)
         price, limits = settings.price(), settings.limits(ctx.timeout)
         with self.connected() as client:
             return Trip(
                 client=client,
-                image=self.image(settings, adapter),
+                image=self.image(settings, adapter, ctx.install_dir),
                 ctx=ctx,
                 machine=settings.machine,
                 limits=limits,
@@ -127,7 +137,8 @@ class Account:
                 variables=variables,
                 upload=settings.selection(ctx.source_dir),
                 wanted=settings.wanted,
-                cancelled=cancelled,
+                cancelled=stop.asked,
+                at_once=stop.at_once,
                 reported_lock=adapter.lock,
                 extra=extra or {},
             ).carry_out()
@@ -154,9 +165,6 @@ class Account:
                 return
             client, self._client = self._client, None
             self._images.clear()
-            if self._folder is not None:
-                self._clean()
-                self._folder = None
         sdk.close(client)
 
     def reap(self, app: str, runs: Sequence[str], *, end: bool) -> tuple[list[dict[str, Any]], list[str]]:
@@ -165,9 +173,14 @@ class Account:
             client = sdk.open_client()
         except WorldFluxError:
             return [], []
+        rows: list[dict[str, Any]] = []
+        problems = []
         try:
-            return leftovers.look(client, app, runs, end=end), []
-        except WorldFluxError as error:
-            return [], [error.problem]
+            for each in whereabouts.all_of("modal", [app]):
+                try:
+                    rows += leftovers.look(client, each, runs, end=end)
+                except WorldFluxError as error:
+                    problems.append(f"app {each}: {error.problem}")
         finally:
             sdk.close(client)
+        return rows, problems

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from worldflux.errors import WorldFluxError
 from worldflux.runtime.modal import leftovers, rates, sdk
+from worldflux.runtime.remote import whereabouts
+from worldflux.runtime.remote.client import left_behind
 from worldflux.runtime.remote.money import table_age
 
 
@@ -20,9 +22,11 @@ def lines(app_name: str, level: str) -> list[str]:
         client = sdk.open_client()
         try:
             found.append("a token is set")
-            rows = leftovers.look(client, app_name)
+            places = whereabouts.all_of("modal", [app_name])
+            rows = [row for place in places for row in leftovers.look(client, place)]
             found.append(f"{sdk.server_url()} answers")
             found.append(f"{len(rows)} sandboxes are running" if rows else "no sandbox is running")
+            found += left_behind(rows)
         finally:
             sdk.close(client)
     except WorldFluxError as error:

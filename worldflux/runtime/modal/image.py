@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from worldflux.errors import UsageError, WorldFluxError
+from worldflux.manifest.storage import write_bytes_atomic
 from worldflux.runtime.base import Adapter
 from worldflux.runtime.modal import sdk
 
@@ -57,7 +58,8 @@ def define(
     if apt:
         image = image.apt_install(*apt)
     if adapter.lock.strip():
-        lock_file.write_text(adapter.lock, encoding="utf-8")
+        lock_file.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes_atomic(lock_file, adapter.lock.encode())
         options = PINNED if "--hash=" in adapter.lock or not adapter.allow_unpinned else "--only-binary=:all:"
         image = image.pip_install_from_requirements(str(lock_file), extra_options=options)
     return image

@@ -9,13 +9,14 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any, TypeVar
 
 from worldflux.errors import RefusedError, TemporaryError, WorldFluxError
 from worldflux.runtime.base import RuntimeContext, RuntimeResult
 from worldflux.runtime.modal import leftovers, sdk
-from worldflux.runtime.remote import place
+from worldflux.runtime.modal.streams import Pump, Tail
+from worldflux.runtime.remote import place, whereabouts
 from worldflux.runtime.remote.homecoming import OVERHEAD, Homecoming, unpack
 from worldflux.runtime.remote.logfile import LogFile
 from worldflux.runtime.remote.money import Price
@@ -32,6 +33,8 @@ PLATFORM_SECONDS = 86400.0
 GRACE = 3.0
 #: How much later than the agent's own clock we lose patience.
 SLACK = 15.0
+#: Seconds for bringing home what a cancelled command has written.
+RESCUE_SECONDS = 60.0
 #: Seconds that ending a sandbox may take.
 END_SECONDS = 30.0
 #: Seconds before the end of a budget at which we end the sandbox; it ends itself at the end.
@@ -84,6 +87,7 @@ class Trip:
         words: the command as the sandbox runs it.
         variables: of the command.
         image: built already.
+        cancelled: set when the run shall end; at_once: set when nothing shall be waited for.
         reported_lock: the lock's text, for the record.
     """
 
@@ -98,6 +102,7 @@ class Trip:
     upload: Upload
     wanted: Sequence[str]
     cancelled: threading.Event
+    at_once: threading.Event
     reported_lock: str = ""
     extra: Mapping[str, Any] = field(default_factory=dict)
 
@@ -105,6 +110,7 @@ class Trip:
         self.patience = Patience(self.cancelled)
         self.log = LogFile(self.ctx.output_dir / "logs" / f"{self.ctx.run_id}.log", self.limits.log_cap)
         self.sandbox: Any = None
+        self.started = False
         self.facts: dict[str, Any] = dict(self.extra)
         self.outcome = ""
         self.seconds = 0.0
@@ -121,8 +127,10 @@ class Trip:
             code = self._run()
             home = self._fetch()
             code = self._code(code, home)
-        except Cancelled:
+        except (Cancelled, KeyboardInterrupt):
             self.outcome = "cancelled"
+            home = self._rescue()
+            code = self._code(code, home)
         except TooLate:
             self._too_late()
         finally:
@@ -153,8 +161,9 @@ class Trip:
         lasting = limits.start + limits.timeout + limits.fetch + SLACK + GRACE
         lasting = min(lasting, limits.lasting or lasting, PLATFORM_SECONDS)
         tags = leftovers.tags_of(self.ctx.run_id, time.time() + lasting)
-        with tempfile.TemporaryDirectory(prefix="worldflux-") as folder:
-            staged = Path(folder) / "upload"
+        whereabouts.note("modal", machine.app, time.time() + lasting)
+        with place.scratch(self.ctx.output_dir) as folder:
+            staged = folder / "upload"
             place.stage(self.ctx.source_dir, self.upload, staged, self._job(), cap=limits.upload_cap)
             image = self.image.add_local_dir(staged, str(UPLOADED))
             network: dict[str, Any] = {"block_network": machine.block_network}
@@ -217,7 +226,8 @@ class Trip:
         began = time.monotonic()
         try:
             process = self._execute("start the command", words, patience, secrets=[secret])
-            pumps = [_Pump(stream, self.log.write) for stream in (process.stdout, process.stderr)]
+            self.started = True
+            pumps = [Pump(stream, self.log.write) for stream in (process.stdout, process.stderr)]
             code = int(self._call("wait for the command", process.wait, patience))
             for pump in pumps:
                 self._call("read the output", pump.finished, SLACK)
@@ -249,8 +259,8 @@ class Trip:
                     )
                 archive.write(data)
 
-            complaint = _Tail()
-            pumps = [_Pump(process.stdout, take), _Pump(process.stderr, complaint.take)]
+            complaint = Tail()
+            pumps = [Pump(process.stdout, take), Pump(process.stderr, complaint.take)]
             for pump in pumps:
                 self._call("fetch the results", pump.finished, self.limits.fetch)
             if self._call("fetch the results", process.wait, self.limits.fetch) != 0:
@@ -261,6 +271,25 @@ class Trip:
             home = unpack(archive, self.ctx.output_dir, cap=self.limits.download_cap)
         self.facts["fetch_seconds"] = round(time.monotonic() - began, 3)
         return home
+
+    def _rescue(self) -> Homecoming:
+        """What a cancelled command has written: it is asked to end, and its files are brought home.
+
+        Whoever asks again is too impatient for that.
+        """
+        if not self.started:
+            return Homecoming()
+        self.patience = Patience(self.at_once)
+        until = time.monotonic() + GRACE + RESCUE_SECONDS
+        self.deadline = until if self.deadline is None else min(until, self.deadline)
+        try:
+            words = ["python", str(UPLOADED / "agent.py"), "end", str(UPLOADED / "job.json")]
+            process = self._execute("end the command", words, GRACE + SLACK)
+            self._call("end the command", process.wait, GRACE + SLACK)
+            return self._fetch()
+        except (Cancelled, TooLate, WorldFluxError) as error:
+            self.facts["not_brought_home"] = str(error) or "there was no time for it"
+            return Homecoming()
 
     def _code(self, code: int, home: Homecoming) -> int:
         """The command's own code; the agent's record knows a signal from a number."""
@@ -338,44 +367,3 @@ class Trip:
                 **facts,
             },
         )
-
-
-class _Tail:
-    """Keeps the end of what a command complained about."""
-
-    def __init__(self) -> None:
-        self._data = b""
-
-    def take(self, data: bytes) -> None:
-        self._data = (self._data + data)[-2000:]
-
-    def text(self) -> str:
-        lines = self._data.decode(errors="replace").strip().splitlines()
-        return lines[-1] if lines else "it said nothing"
-
-
-class _Pump:
-    """Reads a stream in a thread of its own and hands every piece on, in order."""
-
-    def __init__(self, stream: Any, take: Callable[[bytes], None]) -> None:
-        self._stream, self._take = stream, take
-        self._failure: BaseException | None = None
-        self._thread = threading.Thread(target=self._read, daemon=True)
-        self._thread.start()
-
-    def _read(self) -> None:
-        try:
-            for data in self._stream:
-                self._take(data)
-        except BaseException as error:
-            self._failure = error
-
-    def finished(self) -> None:
-        """Return at the stream's end.
-
-        Raises:
-            BaseException: what reading or taking a piece raised.
-        """
-        self._thread.join()
-        if self._failure is not None:
-            raise self._failure

@@ -2,7 +2,7 @@
 
 It travels as a single file and so imports nothing but the standard library. `run` starts the
 command described by a job file and ends with its exit code; `pack` writes a tar of the results
-to standard output. A job file is JSON:
+to standard output; `end` asks that command to end, from beside it. A job file is JSON:
 
     root        folder of the run; `artifacts/` below it is the command's working directory
     command     words, no shell; `python` is found on the command's PATH
@@ -32,6 +32,7 @@ import time
 from collections.abc import Callable
 from typing import IO, Any
 
+AGENT_PID = "agent.pid"
 NOT_FOUND = 127
 NOT_STARTED = 126
 
@@ -131,7 +132,11 @@ def _wait(job: dict[str, Any], process: subprocess.Popen[bytes]) -> dict[str, An
 
     def on_terminate(number: int, frame: object) -> None:
         asked.append(number)
-        _signal_group(process, signal.SIGKILL)
+        _signal_group(process, signal.SIGINT if len(asked) == 1 else signal.SIGKILL)
+        if len(asked) == 1:
+            hard = threading.Timer(job["grace"], _signal_group, (process, signal.SIGKILL))
+            hard.daemon = True
+            hard.start()
 
     ours = threading.current_thread() is threading.main_thread()
     previous = signal.signal(signal.SIGTERM, on_terminate) if ours else None
@@ -213,6 +218,19 @@ def _carries(pid: int, needle: bytes) -> bool:
             return needle in stream.read().split(b"\0")
     except OSError:
         return False
+
+
+def end(job: dict[str, Any], more: float = 5.0) -> None:
+    """Let the agent that carries out this job end its command, and wait until it has, or not much longer."""
+    record = os.path.join(job["root"], "exit.json")
+    try:
+        with open(os.path.join(job["root"], AGENT_PID), encoding="ascii") as stream:
+            os.kill(int(stream.read()), signal.SIGTERM)
+    except (OSError, ValueError):
+        return
+    until = time.monotonic() + job["grace"] + more
+    while not os.path.exists(record) and time.monotonic() < until:
+        time.sleep(0.02)
 
 
 def pack(job: dict[str, Any], stream: IO[bytes]) -> None:
@@ -334,7 +352,7 @@ def _gpus() -> list[dict[str, Any]]:
 
 
 def main(arguments: list[str]) -> int:
-    """`run JOB [SECONDS]` or `pack JOB`; the seconds replace the job's timeout."""
+    """`run JOB [SECONDS]`, `end JOB` or `pack JOB`; the seconds replace the job's timeout."""
     # Where a launcher ignores SIGINT the command would, too, and could not be asked politely.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     action, path, *timeout = arguments
@@ -343,8 +361,14 @@ def main(arguments: list[str]) -> int:
     if action == "pack":
         pack(job, sys.stdout.buffer)
         return 0
+    if action == "end":
+        end(job)
+        return 0
     if timeout:
         job["timeout"] = float(timeout[0])
+    os.makedirs(job["root"], exist_ok=True)
+    with open(os.path.join(job["root"], AGENT_PID), "w", encoding="ascii") as stream:
+        stream.write(str(os.getpid()))
     code: int = run(job)["code"]
     return code if code >= 0 else 128 - code
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import socket
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 
 def me() -> str:
@@ -30,6 +32,16 @@ def is_dead(client: str) -> bool:
     if boot != own_boot:
         return False
     return _started(int(pid)) != started
+
+
+def left_behind(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A warning for doctor about what nobody follows any more; nothing when there is none.
+
+    Args:
+        rows: of a runtime's `reap(end=False)`.
+    """
+    late = [f"{row['instance_id']} of run {row['run_id']} ({row['why']})" for row in rows if row["why"]]
+    return [f"warning: left behind: {', '.join(late)}; end them: worldflux runs reap"] if late else []
 
 
 def _machine() -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -83,6 +85,24 @@ def stage(
     upload.stage(source_dir, chosen, target / "source", cap=cap)
     shutil.copyfile(Path(agent.__file__), target / "agent.py")
     (target / "job.json").write_text(json.dumps(job_file), encoding="utf-8")
+
+
+@contextlib.contextmanager
+def scratch(output_dir: Path) -> Iterator[Path]:
+    """A new folder for what is only needed inside, gone afterwards.
+
+    It lies in the run's own `tmp`, which goes when the run is closed: what a killed client leaves
+    there is taken away by the next command that looks at the run.
+    """
+    parent = output_dir / "tmp"
+    parent.mkdir(mode=0o700, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(dir=parent))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            parent.rmdir()
 
 
 def wanted_patterns(artifacts: Sequence[Any], metrics: Mapping[str, Any] | None) -> list[str]:

@@ -8,7 +8,7 @@ import threading
 from worldflux.errors import AccessError, WorldFluxError
 from worldflux.runtime.remote.money import table_age
 from worldflux.runtime.remote.patience import Patience
-from worldflux.runtime.replicate import rates
+from worldflux.runtime.replicate import journal, rates
 from worldflux.runtime.replicate.client import TERMINAL, TOKEN, Api
 
 
@@ -40,6 +40,7 @@ def lines(api_url: str, level: str) -> list[str]:
         found.append(f"{api.base} answers; account {account.get('username', 'unknown')}")
         left = [each for each in api.recent() if each.get("status") not in TERMINAL]
         found.append(f"{len(left)} predictions are running" if left else "no prediction is running")
+        found += journal.left_behind()
     except WorldFluxError as error:
         return [*found, f"{level}{error.problem}; {error.hint}"]
     return [*found, table_age(rates.DATE)]

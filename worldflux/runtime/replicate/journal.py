@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -38,6 +38,7 @@ class Entry:
         client: the process that follows it.
         inputs: digest of the inputs that Replicate shows; `hidden` ones are left out.
         prediction: its id; None until the answer came.
+        api_url: the server that was asked; empty is Replicate's own.
     """
 
     run_id: str
@@ -48,14 +49,21 @@ class Entry:
     client: str = ""
     hidden: tuple[str, ...] = ()
     prediction: str | None = None
+    api_url: str = ""
 
 
 def intend(
-    run_id: str, version: str, inputs: Mapping[str, Any], hidden: tuple[str, ...], lasting: float
+    run_id: str,
+    version: str,
+    inputs: Mapping[str, Any],
+    hidden: tuple[str, ...],
+    lasting: float,
+    api_url: str = "",
 ) -> Entry:
-    """Write down what is about to be asked for; `lasting` is in seconds."""
+    """Write down what is about to be asked for, and of whom; `lasting` is in seconds."""
     now = time.time()
-    entry = Entry(run_id, version, now, now + lasting, _digest(inputs, hidden), client.me(), hidden)
+    digest = _digest(inputs, hidden)
+    entry = Entry(run_id, version, now, now + lasting, digest, client.me(), hidden, api_url=api_url)
     write(entry)
     return entry
 
@@ -92,20 +100,39 @@ def entries() -> list[Entry]:
     return [entry for name in names if (entry := read(name)) is not None]
 
 
-def look(api: Api, runs: Sequence[str], *, end: bool) -> tuple[list[dict[str, Any]], list[str]]:
-    """Every prediction that is written down as open; named or late ones are ended."""
+def look(
+    api_of: Callable[[str], Api], runs: Sequence[str], *, end: bool
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Every prediction that is written down as open; named, late and abandoned ones are ended.
+
+    Args:
+        api_of: the API at an address; an empty one is the configured server.
+    """
     rows: list[dict[str, Any]] = []
     problems: list[str] = []
     for entry in entries():
         why = _why(entry, runs)
+        if not why and entry.prediction is None:
+            continue  # its client is asking just now
         try:
-            row = settle(api, entry, end=end and bool(why))
+            row = settle(api_of(entry.api_url), entry, end=end and bool(why))
         except WorldFluxError as error:
             problems.append(f"run {entry.run_id}: {error.problem}")
             continue
         if row is not None:
             rows.append({**row, "why": why})
     return rows, problems
+
+
+def left_behind() -> list[str]:
+    """A warning for doctor about notes that nobody follows any more; asks nobody."""
+    named = ((entry, _why(entry, ())) for entry in entries())
+    return client.left_behind(
+        [
+            {"instance_id": entry.prediction or "a prediction", "run_id": entry.run_id, "why": why}
+            for entry, why in named
+        ]
+    )
 
 
 def _why(entry: Entry, runs: Sequence[str]) -> str:

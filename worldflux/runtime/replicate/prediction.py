@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import tarfile
-import tempfile
 import threading
 import time
 from collections.abc import Sequence
@@ -118,8 +117,8 @@ class Prediction:
     def _source(self) -> str:
         """The recipe's files as one stored tar; its address."""
         chosen = self.plugin.selection(self.ctx.source_dir)
-        with tempfile.TemporaryDirectory(prefix="worldflux-") as folder:
-            staged, packed = Path(folder) / "source", Path(folder) / "source.tar.gz"
+        with place.scratch(self.ctx.output_dir) as folder:
+            staged, packed = folder / "source", folder / "source.tar.gz"
             upload.stage(self.ctx.source_dir, chosen, staged, cap=self.plugin.upload_cap)
             with tarfile.open(packed, "w:gz") as tar:
                 for name, _ in chosen.files:
@@ -134,7 +133,7 @@ class Prediction:
         hidden = tuple(name for name in given if schema.is_secret(name))
         lasting = self.limit + self.plugin.start_seconds
         deadline = lasting if allowed is None else min(lasting, allowed)
-        entry = journal.intend(self.ctx.run_id, version, given, hidden, deadline)
+        entry = journal.intend(self.ctx.run_id, version, given, hidden, deadline, self.plugin.api_url)
         began = time.monotonic()
         started = self.api.create(version, given, deadline)
         identity = str(started["id"])
@@ -230,8 +229,8 @@ class Prediction:
         Raises:
             WorldFluxError: it can not be fetched or read.
         """
-        with tempfile.TemporaryDirectory(prefix="worldflux-") as folder:
-            downloads.folder = Path(folder)
+        with place.scratch(self.ctx.output_dir) as folder:
+            downloads.folder = folder
             address = last.get("output")
             path = downloads.take(address, "results.tar") if isinstance(address, str) else None
             downloads.files.clear()

@@ -52,7 +52,7 @@ def findings(environment: Path, lock: Lock) -> Findings:
     Args:
         environment: folder of a virtual environment.
     """
-    contents: list[str] = []
+    listed: dict[str, list[tuple[bool, str]]] = {}
     refused: list[str] = []
     installed: dict[str, str] = {}
     for site in site_packages(environment):
@@ -62,10 +62,32 @@ def findings(environment: Path, lock: Lock) -> Findings:
                 refused.append(f"{info.name}: no METADATA with a name and a version")
                 continue
             installed[normalised(name)] = version
-            for grave, text in _record_problems(environment, site, info):
-                (refused if grave else contents).append(f"{name}: {text}")
+            for entry in _record(environment, site, info):
+                if entry.grave:
+                    refused.append(f"{name}: {entry.problem}")
+                else:
+                    problem = f"{name}: {entry.problem}" if entry.problem else ""
+                    listed.setdefault(entry.path, []).append((entry.vouched, problem))
     refused += _lock_problems(installed, lock)
-    return Findings(tuple(contents), tuple(refused))
+    # Of several wheels that install one file the last one wins: it is whole as one of them states it.
+    doubted = (each for each in listed.values() if not any(v and not problem for v, problem in each))
+    contents = tuple(problem for each in doubted for _, problem in each if problem)
+    return Findings(contents, tuple(refused))
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """One line of a RECORD, compared with its file.
+
+    Attributes:
+        vouched: the line states a digest.
+        problem: empty when the file is as stated. grave: no wheel can excuse it.
+    """
+
+    path: str
+    vouched: bool
+    problem: str = ""
+    grave: bool = False
 
 
 def installed_packages(environment: Path) -> dict[str, str]:
@@ -98,22 +120,22 @@ def _identity(info: Path) -> tuple[str, str]:
     return (fields["Name"], fields["Version"]) if len(fields) == 2 else ("", "")
 
 
-def _record_problems(environment: Path, site: Path, info: Path) -> Iterator[tuple[bool, str]]:
-    """Problems of one package's files; true with those that no wheel can excuse."""
+def _record(environment: Path, site: Path, info: Path) -> Iterator[_Entry]:
+    """Every file of one package."""
     try:
         text = (info / "RECORD").read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
-        yield True, "no readable RECORD"
+        yield _Entry("", False, "no readable RECORD", grave=True)
         return
     root = os.path.realpath(environment)
     for row in csv.reader(text.splitlines()):
         path = os.path.normpath(site / row[0]) if row else root
         if not os.path.realpath(path).startswith(root):
-            yield True, f"{row[0]} lies outside the environment"
+            yield _Entry(path, False, f"{row[0]} lies outside the environment", grave=True)
         elif row:
-            grave, problem = _file_problem(path, *(row[1:3] if len(row) > 2 else ("", "")))
-            if problem:
-                yield grave, f"{row[0]} {problem}"
+            stated = row[1:3] if len(row) > 2 else ("", "")
+            grave, problem = _file_problem(path, *stated)
+            yield _Entry(path, bool(stated[0]), f"{row[0]} {problem}" if problem else "", grave)
 
 
 def _file_problem(path: str, stated: str, size: str) -> tuple[bool, str]:

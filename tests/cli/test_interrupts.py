@@ -1,0 +1,54 @@
+"""Ctrl-C while a command has only just begun."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+#: Does what an installed script does, and presses Ctrl-C when a module is about to be imported.
+SCRIPT = """
+import importlib, os, signal, sys
+
+program, chosen, module, command = sys.argv[1:]
+
+class AtImport:
+    def find_spec(self, name, path=None, target=None):
+        if name == chosen:
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.argv = ["/usr/local/bin/" + program, command]
+sys.meta_path.insert(0, AtImport())
+importlib.import_module(module).main()
+"""
+MODULES = {"worldflux": "worldflux.cli.main", "worldflux-run": "worldflux.cli.hydra_app"}
+
+
+def pressed(program: str, module: str, command: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", SCRIPT, program, module, MODULES[program], command],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("program", "module"), [("worldflux", "worldflux.errors"), ("worldflux-run", "worldflux.cli.render")]
+)
+def test_an_early_ctrl_c_has_no_traceback(program: str, module: str, tmp_path: Path) -> None:
+    """While a command still imports its parts it just ends, as by the signal, and prints nothing."""
+    done = pressed(program, module, "--version", tmp_path)
+    assert done.returncode == -signal.SIGINT and done.stdout == done.stderr == ""
+
+
+def test_a_command_that_runs_answers(tmp_path: Path) -> None:
+    """From then on Ctrl-C is told, with the documented exit code."""
+    done = pressed("worldflux", "worldflux.config.project", "status", tmp_path)
+    assert done.returncode == 130 and "stopped" in done.stderr and "Traceback" not in done.stderr

@@ -1,0 +1,1 @@
+"""Runs that travel: keys, what is sent to a server, and how it goes on after a failure."""

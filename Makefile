@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test lint bench chaos mutants lock clean test-hydra-next test-modal-oldest
+.PHONY: demo test lint bench chaos chaos-sweep mutants lock clean test-hydra-next test-modal-oldest
 
 demo: $(VENV)/.demo  ## evaluate a real, third-party world model and record the run
 	$(BIN)/worldflux-run +recipe=tiny-jepa-eval
@@ -25,6 +25,9 @@ chaos: $(VENV)/.dev  ## 200 schedules of disasters for sync on SQLite, 50 on Pos
 
 mutants: $(VENV)/.dev  ## every known-bad design must make a test fail
 	$(BIN)/python tests/mutants/run.py
+
+chaos-sweep: $(VENV)/.dev  ## a sweep of 300 jobs, killed at 20 random moments and resumed
+	WORLDFLUX_TEST_CHAOS=300x20 $(BIN)/python -m pytest -q tests/cli/test_sweep_chaos.py
 
 lock: | $(VENV)/bin/python  ## renew the lock of the development environment
 	$(BIN)/python -m pip install -q --no-input 'uv>=0.11.28'

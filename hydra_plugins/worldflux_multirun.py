@@ -1,7 +1,7 @@
 """WorldFlux's sweeper and launcher for Hydra.
 
 Hydra accepts such classes only from modules of this package, and imports every one of them at
-each start of each Hydra application: so there is nothing here but the two names. No
+each start of each Hydra application: so there is nothing here but the names. No
 `from __future__ import annotations`: Hydra 1.3 executes this file in a way that breaks it.
 """
 
@@ -47,6 +47,29 @@ class WorldFluxLauncher(Launcher):
         from worldflux.cli.sweep import launch
 
         return launch(self, job_overrides)
+
+
+class SubmittedLocally(WorldFluxLauncher):
+    """Submits what other sweepers ask for, with the settings of submitit's launcher.
+
+    submitit's own gives up all jobs when one of them is lost; here that job alone has failed.
+    """
+
+    _EXECUTOR = "local"
+
+    def __init__(self, **params: Any) -> None:
+        from omegaconf import OmegaConf
+
+        self.params = {
+            key: OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+            for key, value in params.items()
+        }
+
+
+class SubmittedToSlurm(SubmittedLocally):
+    """The same by Slurm."""
+
+    _EXECUTOR = "slurm"
 
 
 @dataclass

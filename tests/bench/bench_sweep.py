@@ -1,17 +1,23 @@
 """What a sweep costs: no-op jobs, each a real child process with a durable, validated manifest.
 
 Prints jobs per second against `xargs -P2 python -c pass` and against Hydra's basic launcher with
-the same child, in the same run, and the cost of composing one job. A second, longer sweep shows
-whether time grows faster than the number of jobs. `bench_sweep.py [JOBS [LONG]]`, 200 and 1000.
+the same child, in turns in the same run, for a machine is never quiet; and processor seconds,
+which do not depend on who else is at work. A longer sweep shows whether time and memory grow
+faster than the number of jobs. `bench_sweep.py [JOBS [LONG [ROUNDS]]]`, 200, 2000 and 3.
 """
 
 from __future__ import annotations
 
 import os
+import re
+import resource
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 HYDRA_APP = """
@@ -25,57 +31,111 @@ def main(cfg):
 
 main()
 """
+SWEEP = str(Path(sys.executable).parent / "worldflux-run")
 
 
-def seconds(words: list[str], root: Path) -> float:
+@dataclass(frozen=True)
+class Cost:
+    """Wall-clock and processor seconds of a job."""
+
+    wall: float
+    cpu: float
+
+
+def environment(root: Path) -> dict[str, str]:
     env = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
-    env.update(HOME=str(root), WORLDFLUX_HOME=str(root / "home"))
-    begun = time.perf_counter()
-    subprocess.run(words, cwd=root, env=env, check=True, stdout=subprocess.DEVNULL)
-    return time.perf_counter() - begun
+    return {**env, "HOME": str(root), "WORLDFLUX_HOME": str(root / "home")}
 
 
-def main() -> int:
-    jobs = int(sys.argv[1]) if len(sys.argv) > 1 else 200
-    longer = int(sys.argv[2]) if len(sys.argv) > 2 else 1000
-    sweep = str(Path(sys.executable).parent / "worldflux-run")
-    with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder)
-        (root / "app.py").write_text(HYDRA_APP)
-        (root / "app.yaml").write_text("seed: 0\n")
-        (root / "recipes").mkdir()
-        (root / "recipes" / "noop.yaml").write_text('command: [python, -c, "pass"]\nseed: 0\n')
-        (root / "worldflux.yaml").write_text("project: bench\n")
-        seconds([sweep, "-m", "+recipe=noop", "seed=1,2"], root)
-        loop = f"seq {jobs} | xargs -P2 -I_ {sys.executable} -c pass"
-        bare = jobs / seconds(["sh", "-c", loop], root)
-        ours = jobs / seconds([sweep, "-m", "+recipe=noop", f"seed=range({jobs})"], root)
-        few = max(10, jobs // 8)
-        basic = few / seconds([sys.executable, "app.py", "-m", f"seed=range({few})"], root)
-        print(f"xargs -P2 python -c pass   {bare:7.1f} jobs/s")
-        print(f"Hydra's basic launcher     {basic:7.1f} jobs/s  ({few} jobs)")
-        print(f"worldflux-run -m           {ours:7.1f} jobs/s   {ours / bare:.2f} x xargs (target >= 0.5)   "
-              f"{ours / basic:.1f} x basic (target >= 6)")  # fmt: skip
-        if longer:
-            rate = longer / seconds([sweep, "-m", "+recipe=noop", f"seed=range({longer})"], root)
-            print(
-                f"worldflux-run -m           {rate:7.1f} jobs/s over {longer} jobs: {ours / rate:.2f} x the time a job"
-            )
-    print(f"composition                {composition():7.2f} ms a job (target < 2)")
-    return 0
+def cost(words: list[str], root: Path, jobs: int) -> Cost:
+    """What a job costs when that many are done by a command, with everything it starts."""
+
+    def used() -> float:
+        children = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return children.ru_utime + children.ru_stime
+
+    before, begun = used(), time.perf_counter()
+    subprocess.run(words, cwd=root, env=environment(root), check=True, stdout=subprocess.DEVNULL)
+    return Cost((time.perf_counter() - begun) / jobs, (used() - before) / jobs)
+
+
+def project(root: Path) -> None:
+    (root / "app.py").write_text(HYDRA_APP)
+    (root / "app.yaml").write_text("seed: 0\n")
+    (root / "recipes").mkdir()
+    (root / "recipes" / "noop.yaml").write_text('command: [python, -c, "pass"]\nseed: 0\n')
+    (root / "worldflux.yaml").write_text("project: bench\n")
+
+
+def compare(root: Path, jobs: int, rounds: int) -> None:
+    """Jobs per second and processor seconds of the three, in turns; ratios are medians over the rounds."""
+    few = max(10, jobs // 8)
+    ways = {
+        "xargs -P2 python -c pass": (jobs, ["sh", "-c", f"seq {jobs} | xargs -P2 -I_ {sys.executable} -c pass"]),
+        "Hydra's basic launcher": (few, [sys.executable, "app.py", "-m", f"seed=range({few})"]),
+        "worldflux-run -m": (jobs, [SWEEP, "-m", "+recipe=noop", f"seed=range({jobs})"]),
+    }  # fmt: skip
+    found: dict[str, list[Cost]] = {name: [] for name in ways}
+    for _ in range(rounds):
+        for name, (count, words) in ways.items():
+            found[name].append(cost(words, root, count))
+    for name, costs in found.items():
+        wall, cpu = (statistics.median(getattr(each, kind) for each in costs) for kind in ("wall", "cpu"))
+        print(f"{name:26} {1 / wall:7.1f} jobs/s  {cpu * 1000:6.1f} ms of processor a job")
+    bare, basic, ours = found.values()
+    for name, others, target in (("xargs", bare, 0.5), ("basic", basic, 6)):
+        wall, cpu = (
+            statistics.median(getattr(a, kind) / getattr(b, kind) for a, b in zip(others, ours, strict=True))
+            for kind in ("wall", "cpu")
+        )
+        print(f"  {wall:5.2f} x {name} (target >= {target}); by processor time {cpu:.2f} x")
+
+
+def grow(root: Path, jobs: int) -> None:
+    """One long sweep: seconds per tenth of it, and memory at its start, middle and end."""
+    words = [SWEEP, "-m", "+recipe=noop", f"seed=range({jobs})"]
+    times, memory = [time.perf_counter()], []
+    with subprocess.Popen(
+        words, cwd=root, env=environment(root), stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        for count, _ in enumerate(process.stdout):
+            if count and count % (jobs // 10) == 0 and len(times) < 11:
+                times.append(time.perf_counter())
+                status = Path(f"/proc/{process.pid}/status")
+                found = re.search(r"VmRSS:\s+(\d+)", status.read_text() if status.exists() else "")
+                memory.append(int(found[1]) / 1024 if found else 0.0)
+    tenths = [after - before for before, after in pairwise(times)]
+    first, last = statistics.mean(tenths[:3]), statistics.mean(tenths[-3:])
+    print(f"{jobs} jobs: a tenth takes {first:.1f} s at first, {last:.1f} s at last: {last / first:.2f} x")
+    print(f"{jobs} jobs: {memory[0]:.1f} MiB after a tenth, {memory[-1]:.1f} MiB at the end")
 
 
 def composition() -> float:
-    """Milliseconds of processor time to compose and check one job of a sweep."""
-    from worldflux.config.compose import Composer
+    """Milliseconds of processor time to compose, check and name one job of a sweep."""
     from worldflux.config.project import load_project
+    from worldflux.config.sweep import compose_jobs
 
-    composer = Composer(load_project())
-    composer.compose(["+recipe=cpu-smoke", "seed=0"])
+    project = load_project()
+    jobs = [["+recipe=cpu-smoke", f"seed={seed}"] for seed in range(300)]
+    compose_jobs(jobs[:1], project, {})  # imports
     begun = time.process_time()
-    for seed in range(300):
-        composer.compose(["+recipe=cpu-smoke", f"seed={seed}"])
-    return (time.process_time() - begun) / 300 * 1000
+    compose_jobs(jobs, project, {})
+    return (time.process_time() - begun) / len(jobs) * 1000
+
+
+def main() -> int:
+    given = [int(word) for word in sys.argv[1:]]
+    jobs, longer, rounds = (*given, *(200, 2000, 3)[len(given) :])
+    print(f"composition                {composition():7.2f} ms a job (target < 2)")
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        project(root)
+        cost([SWEEP, "-m", "+recipe=noop", "seed=1,2"], root, 2)
+        compare(root, jobs, rounds)
+        if longer:
+            grow(root, longer)
+    return 0
 
 
 if __name__ == "__main__":

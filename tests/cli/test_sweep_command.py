@@ -7,6 +7,7 @@ import os
 import random
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -228,3 +229,25 @@ def test_one_budget_for_a_sweep(wf: Run, recipe: Callable[..., Path], project: P
     assert again.code == 4 and "2 refused" in again.out
     more = wf("-m", "sweep.resume=last", "cost_guard.max_sweep_usd=9", program="worldflux-run")
     assert more.code == 0, more.out + more.err
+
+
+def test_a_recipe_that_speaks_to_hydra_is_heard(wf: Run, counted: Path, project: Path) -> None:
+    """A sweep needs no set-up of Hydra, unless a word was typed, or stands in a file, that is meant for it."""
+    code = (
+        "import sys; sys.argv[1:] = ['-m', '+recipe=mine', 'seed=1,2']\n"
+        "from worldflux.cli.hydra_app import main\n"
+        "try: main()\n"
+        "except SystemExit as end: print('code', end.code, 'hydra.main' in sys.modules,"
+        " 'hydra_plugins.worldflux_multirun' in sys.modules)\n"
+    )
+
+    def ended() -> str:
+        done = subprocess.run([sys.executable, "-c", code], cwd=project, capture_output=True, text=True)
+        return done.stdout + done.stderr
+
+    assert "code 0 True False" in ended()
+    file = next((project / "recipes").rglob("*.yaml"))
+    file.write_text(f"{file.read_text()}hydra: {{sweeper: {{params: {{seed: '7,8'}}}}}}\n")
+    for words in (["+recipe=mine"], ["+recipe=mine", "hydra.sweeper.params={seed:'3,4'}"]):
+        assert wf("-m", *words, program="worldflux-run").code == 0
+    assert succeeded(project) == [1, 2, 3, 4, 7, 8]

@@ -91,6 +91,86 @@ def test_equal_to_a_full_composition(seed: int, tmp_path: Path) -> None:
     assert Composer(project).compose(overrides).parameters == expected
 
 
+VARIED = {
+    "recipes/r.yaml": RECIPE
+    + "description: 'n is ${params.n}, ${name} of ${seed}'\nname: a ${params.deep.b}\n",
+    "recipes/far.yaml": "command: [x, '${params.b}']\nparams: {a: '${seed}', b: '${params.a}', c: 1}\nseed: 4\n",
+    "recipes/odd.yaml": "command: [x, '\\${seed}', '${.1}']\nparams: {n: 1, m: '${oc.env:NOT_THERE,x}'}\nseed: 1\n",
+    "recipes/whole.yaml": "command: [x]\nparams: {n: 1, all: '${metrics}', l: '${tags.0}'}\ntags: [a]\nseed: 1\n",
+    "conf/runtime/other.yaml": "defaults: [local, _self_]\ngrace_seconds: ${seed}\n",
+    "conf/runtime/chosen.yaml": "defaults: [local, /cost_guard: '${seed}']\n",
+    "worldflux.yaml": "project: p\ncost_guard: {max_usd: 4}\n",
+}
+VARIED["recipes/r.yaml"] = VARIED["recipes/r.yaml"].replace("deep: {a: [1, 2]}", "deep: {a: [1, 2], b: null}")
+
+
+def _job(rng: random.Random) -> list[str]:
+    """Overrides of a job, drawn so that many jobs differ in plain values only."""
+    recipe = rng.choice(["r", "r", "far", "odd", "whole"])
+    number = rng.choice(
+        ["3", "-7", "0", "1.5", "1e-3", "1e3", "true", "null", "012", "9007199254740993", "1_000"]
+    )
+    text = rng.choice(
+        ["abc", "'a b'", '"q"', "''", "a-b", "5m", "'5'", "on", "nan", "${seed}", "'a$b'", "\\,", "???"]
+    )
+    words = [
+        f"seed={rng.choice(['0', '5', '17', number])}", f"params.n={number}", f"name={text}", f"timeout={number}",
+        f"params.deep.b={text}", f"params.c={number}", f"tags=[{text}]", f"+params.new={number}", "~params.n",
+        f"params={{n: {number}}}", "runtime=other", "runtime=chosen", f"cost_guard.max_usd={rng.randint(-1, 5)}",
+        f"++params.n={number}", f"params.a={text}", f"description={text}", f"policy={text}", f"nosuch={number}",
+        f"runtime.grace_seconds={number}", f"runtime.name={text}", f"recipe={recipe}", "params.deep=3",
+    ]  # fmt: skip
+    return [f"+recipe={recipe}", *rng.sample(words, rng.choice([1, 1, 2, 2, 3, 4]))]
+
+
+def _with_other_values(rng: random.Random, job: list[str]) -> list[str]:
+    """The same job with other numbers for its seed and parameters, where they are plain ones."""
+    return [
+        f"{text.partition('=')[0]}={rng.choice([rng.randint(0, 99), 2.5, 'true'])}"
+        if text.startswith(("seed=", "params.")) and rng.random() < 0.8
+        else text
+        for text in job
+    ]
+
+
+def _outcome(composer: Composer, overrides: list[str]) -> Any:
+    """All of what comes out of a composition, with the type of every value."""
+    try:
+        request = composer.compose(overrides)
+    except ConfigError as error:
+        return [(fault.where, fault.problem, fault.hint) for fault in error.faults]
+    return {key: repr(value) for key, value in vars(request).items()}
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_job_is_the_same_whatever_was_composed_before(seed: int, tmp_path: Path) -> None:
+    """Jobs of one sweep share work, and each comes out as if it had been composed alone: values, types,
+    order, faults. Half of them differ from another one in plain values only."""
+    rng = random.Random(seed)
+    project = write(tmp_path, VARIED)
+    shared = Composer(project)
+    jobs = [_job(rng) for _ in range(10)]
+    for job in list(jobs):
+        jobs += [_with_other_values(rng, job) for _ in range(3)]
+    for job in jobs:
+        assert _outcome(shared, job) == _outcome(Composer(project), job), job
+
+
+def test_jobs_that_differ_in_values_are_not_composed_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sweep over seeds and parameters composes once; references follow the values."""
+    composer = Composer(write(tmp_path, VARIED))
+    first = composer.compose(["+recipe=r", "seed=0", "params.n=0", "params.deep.b=x"])
+    monkeypatch.setattr(composer, "_build", None)
+    for n in range(5):
+        request = composer.compose(["+recipe=r", f"seed={n}", f"params.n={n}.5", f"params.deep.b='t {n}'"])
+        assert request.spec.command == ("python", "x.py", str(n), f"{n}.5")
+        assert request.spec.description == f"n is {n}.5, a t {n} of {n}"
+        assert request.config["description"] == first.config["description"]
+    assert (first.spec.seed, first.parameters["params"]["n"], first.config["seed"]) == (0, 0, 0)
+
+
 def test_values_from_the_environment_stay_out_of_the_record(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -60,6 +60,33 @@ def test_an_unknown_metric(lab: Lab) -> None:
     assert lab.statuses() == ["succeeded", "succeeded"]
 
 
+LOSES_ITS_WORKER = """\
+import json, os, sys, time
+def parent(pid):
+    return int(open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()[1])
+if not os.path.exists(sys.path[0] + "/lost"):
+    open(sys.path[0] + "/lost", "w").close()
+    os.kill(parent(os.getppid()), 9)
+    time.sleep(600)
+json.dump({"score": float(sys.argv[2])}, open("out.json", "w"))
+"""
+
+
+@pytest.mark.timeout(200)
+def test_a_lost_worker_is_one_failed_trial(lab: Lab) -> None:
+    """With submitit, a worker that is killed costs its own trial and not the study; its record is closed."""
+    need("submitit")
+    lab.recipe(LOSES_ITS_WORKER)
+    words = (SPACE, "objective=score", *OPTUNA, "hydra.sweeper.n_trials=4", "hydra/launcher=submitit_local")
+    ended = lab.sweep("+recipe=mine", *words, "hydra.sweeper.max_failure_rate=1.0")
+    assert ended.code == 0, ended.out
+    assert sorted(lab.statuses()) == ["interrupted", "succeeded", "succeeded", "succeeded"]
+    (results,) = (lab.root / "runs/.launcher").glob("*/optimization_results.yaml")
+    scores = [m["metrics"]["score"]["value"] for m in lab.manifests() if m["metrics"]]
+    assert yaml.safe_load(results.read_text())["best_value"] == min(scores)
+    assert len({m["run"]["sweep_id"] for m in lab.manifests()}) == 1 and lab.clean()
+
+
 def test_a_failed_trial(lab: Lab) -> None:
     """A run that fails is a failed trial, not a value; allowed failures do not end the study."""
     words = (SPACE, "seed=choice(13,1)", "objective=score", *OPTUNA, "hydra.sweeper.n_trials=4")

@@ -84,6 +84,7 @@ def test_a_failed_job_and_a_runtime_of_the_project(lab: Lab, slurm: Slurm) -> No
     assert [m["run"]["attempt"] for m in lab.of_seed(13)] == [1, 2] and len(lab.manifests()) == 4
 
 
+@pytest.mark.timeout(200)
 def test_jobs_that_are_put_back_run_again(lab: Lab, slurm: Slurm) -> None:
     """Requeued, warned, killed and requeued, preempted: the stopped run is `interrupted`, and another
     one of the same job succeeds, exactly once."""
@@ -125,6 +126,28 @@ def test_cancelled_jobs(lab: Lab, slurm: Slurm) -> None:
     assert process.returncode == 1, out
     assert lab.statuses() == ["succeeded", "cancelled", "succeeded", "succeeded", "succeeded"]
     assert "without a record" in out and "4 succeeded" in out and "sweep.resume=" in out
+
+
+@pytest.mark.timeout(200)
+def test_a_time_limit_is_told_apart_from_a_cancellation(lab: Lab, slurm: Slurm) -> None:
+    """A job that Slurm ends at its time limit, without the warning that submitit asks for, is `timeout`: also
+    when the run does not end in time and is killed, so that its record was left open."""
+    lab.env = slurm.env
+    lab.recipe(WAITING, WAITING_RECIPE)
+    process = lab.start("+recipe=mine", "seed=1,2,3", *SLURM, "hydra.launcher.signal_delay_s=0")
+    waiting(lab, [1, 2, 3])
+    # A stopped process does not see the signal; what is left after Slurm's patience is SIGKILL.
+    os.kill(lab.of_seed(2)[0]["run"]["owner"]["pid"], signal.SIGSTOP)
+    for seed in (1, 2):
+        end = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(time.time() + 1))
+        slurm.command("scontrol", "update", f"jobid={job_of(lab, slurm, seed)}", f"EndTime={end}")
+    wait_for(lambda: lab.of_seed(1)[0]["run"]["status"] == "timeout", 60, "the record of the first")
+    (lab.root / "recipes/mine/go").touch()
+    out, _ = process.communicate(timeout=100)
+    assert process.returncode == 1 and "2 timeout, 1 succeeded" in out, out
+    errors = [lab.of_seed(seed)[0]["run"]["error"] for seed in (1, 2)]
+    assert all(error["code"] == "timeout" and "time limit" in error["message"] for error in errors), errors
+    assert lab.clean()
 
 
 def test_ctrl_c_takes_the_jobs_out_of_the_queue(lab: Lab, slurm: Slurm) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -45,6 +46,19 @@ def test_names_with_line_ends_and_backslashes_count_as_sha256sum_writes_them(fol
     listing = subprocess.run(["sha256sum", "--", *names], cwd=folder, capture_output=True, check=True).stdout
     digest = subprocess.run(["sha256sum"], input=listing, capture_output=True, check=True).stdout.decode()
     assert source_digest(folder) == digest.split()[0]
+
+
+def test_runs_in_the_source_do_not_count(folder: Path) -> None:
+    """A project whose own folder is the source has the same digest before and after a run, wherever runs lie."""
+    before = source_digest(folder)
+    for runs in ("runs", "out/deep/runs"):
+        left = folder / runs / "018f" / "artifacts" / "model.bin"
+        left.parent.mkdir(parents=True)
+        left.write_text("x")
+        assert source_digest(folder, folder / runs) == before
+        assert source_digest(folder) != before
+        assert source_digest(folder / "a", folder / runs) == source_digest(folder / "a")
+        shutil.rmtree(folder / runs.split("/")[0])
 
 
 def test_what_is_made_from_source_does_not_count(folder: Path) -> None:

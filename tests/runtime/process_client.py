@@ -9,6 +9,7 @@ say) and some of these habits:
     uid      become this user before the start
     cgroup   move into this control group before the start
     python   interpreter to use for the shim
+    forker   let a forker start the shim
     steal    try to get the leader's pid for a process of its own, as soon as the leader has ended
 It exits with 130 when the run was cancelled.
 """
@@ -24,6 +25,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from worldflux.runtime.process import CommandProcess, Limits, ProcessExit
+from worldflux.runtime.spawning import Forker
 
 
 def prepare(spec: dict) -> None:
@@ -89,6 +91,8 @@ def main() -> int:
         draft.rename(out)
 
     prepare(spec)
+    if spec.get("forker"):
+        say(forker=Forker().__enter__().pid)
     process = CommandProcess.start(
         spec["argv"],
         cwd=Path(spec["cwd"]),

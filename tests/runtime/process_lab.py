@@ -18,6 +18,7 @@ from typing import Any
 
 import worldflux
 from worldflux.runtime.process import CommandProcess, Limits, ProcessExit
+from worldflux.runtime.spawning import Forker
 
 #: Folder that holds the package under test; also right when that is a mutated copy.
 ROOT = Path(worldflux.__file__).parents[1]
@@ -46,10 +47,14 @@ def eventually(condition: Callable[[], Any], seconds: float = 5.0) -> Any:
 
 
 class Lab:
-    """Commands started here get an environment of two variables and leave nothing behind."""
+    """Commands started here get an environment of two variables and leave nothing behind.
 
-    def __init__(self, folder: Path) -> None:
+    `forked`: their shims are forked by one process.
+    """
+
+    def __init__(self, folder: Path, *, forked: bool = False) -> None:
         self.folder = folder
+        self.forker = Forker() if forked else None
         self.mark = uuid.uuid4().hex
         self.env = {"PATH": "/usr/local/bin:/usr/bin:/bin", "WORLDFLUX_RUN_MARK": self.mark}
         self.log = folder / "run.log"
@@ -60,12 +65,16 @@ class Lab:
         self.strays: list[int] = []
 
     def __enter__(self) -> Lab:
+        if self.forker is not None:
+            self.forker.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Kill whatever a broken shim has left, so that it can not disturb the next test."""
+        if self.forker is not None:
+            self.forker.__exit__()
         for program in self.programs:
             program.kill()
             program.communicate()
@@ -127,6 +136,7 @@ class Lab:
             "log": str(self.log),
             "exit": str(self.exit),
             "out": str(self.folder / "client.json"),
+            "forker": self.forker is not None,
             "limits": {"timeout": 10.0, "grace": 0.3, "drain": 0.2, **options.pop("limits", {})},
             **options,
         }

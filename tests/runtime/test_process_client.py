@@ -38,9 +38,9 @@ sys.exit(4)
 """
 
 
-@pytest.fixture
-def lab(tmp_path: Path) -> Iterator[Lab]:
-    with Lab(tmp_path) as lab:
+@pytest.fixture(params=[False, True], ids=["spawned", "forked"])
+def lab(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Lab]:
+    with Lab(tmp_path, forked=request.param) as lab:
         yield lab
 
 

@@ -18,9 +18,9 @@ from worldflux.runtime.process import read_exit
 from worldflux.runtime.shim import tree
 
 
-@pytest.fixture
-def lab(tmp_path: Path) -> Iterator[Lab]:
-    with Lab(tmp_path) as lab:
+@pytest.fixture(params=[False, True], ids=["spawned", "forked"])
+def lab(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Lab]:
+    with Lab(tmp_path, forked=request.param) as lab:
         yield lab
 
 
@@ -164,6 +164,7 @@ def test_a_variable_that_can_not_be_named(lab: Lab) -> None:
         lab.start(["true"])
 
 
+@pytest.mark.parametrize("lab", [False], indirect=True)
 def test_an_interpreter_that_does_not_start(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     """When the shim can not live, the start fails with a command to check, and waits for nothing."""
     monkeypatch.setattr(sys, "executable", "/bin/false")
@@ -214,7 +215,7 @@ def test_a_record_that_is_garbage_is_no_record(lab: Lab, data: bytes) -> None:
 
 def test_the_shim_imports_next_to_nothing() -> None:
     """The shim starts without the package and without the slow modules of the standard library."""
-    code = "import sys; sys.path.append(sys.argv[1]); import shim.main; print(*sys.modules)"
+    code = "import sys; sys.path.append(sys.argv[1]); import shim.forker; print(*sys.modules)"
     command = [sys.executable, "-I", "-S", "-c", code, str(ROOT / "worldflux" / "runtime")]
     loaded = set(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
     slow = {

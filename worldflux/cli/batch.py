@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from worldflux.run.outcome import Stopped
+
 #: Seconds that Slurm's controller may take to answer.
 TIME_LIMIT = 10.0
 #: The signal that submitit has Slurm send before a time limit or a preemption.
@@ -23,17 +25,10 @@ def slurm_job() -> str | None:
     return f"{array}_{element}" if array and element else os.environ.get("SLURM_JOB_ID")
 
 
-def why_stopped() -> str:
-    """Why this process is being stopped, if its job will be started again; empty if it will not.
-
-    A preempted, requeued or cancelled Slurm job gets the same signal. They differ in that Slurm
-    has counted one more start of a job that goes back to the queue.
-    """
-    job = slurm_job()
-    if job is None:
-        return ""
+def shown(job: str) -> str:
+    """What Slurm says about a job, on one line; empty when it does not answer or has forgotten it."""
     try:
-        shown = subprocess.run(
+        return subprocess.run(
             ["scontrol", "show", "job", "-o", job],
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -42,10 +37,28 @@ def why_stopped() -> str:
         ).stdout.decode("utf-8", "replace")
     except (OSError, subprocess.SubprocessError):
         return ""
-    found = re.search(r"\bRestarts=(\d+)", shown)
+
+
+def time_was_up(told: str) -> bool:
+    """Whether a job was ended at its time limit, by what Slurm says about it."""
+    return re.search(r"\b(JobState=TIMEOUT|Reason=TimeLimit)\b", told) is not None
+
+
+def why_stopped() -> Stopped:
+    """Why this process is being stopped.
+
+    A preempted, requeued or cancelled Slurm job, and one whose time is up, get the same signal.
+    They differ in that Slurm has counted one more start of a job that goes back to the queue, and
+    names the time limit as its reason.
+    """
+    job = slurm_job()
+    told = shown(job) if job is not None else ""
+    found = re.search(r"\bRestarts=(\d+)", told)
     if found and int(found[1]) > int(os.environ.get("SLURM_RESTART_COUNT") or 0):
-        return f"Slurm put job {job} back into its queue"
-    return ""
+        return Stopped("interrupted", f"Slurm put job {job} back into its queue")
+    if time_was_up(told):
+        return Stopped("timeout", f"Slurm ended job {job} at its time limit")
+    return Stopped("cancelled")
 
 
 class Stop:
@@ -55,10 +68,10 @@ class Stop:
         self.asked = False
         self.warned = False
 
-    def why(self) -> str | None:
-        """None when it was not; empty when the run is over; the reason when it will be started again."""
+    def why(self) -> Stopped | None:
+        """By what and why; None when it was not."""
         if self.warned:
-            return "the batch system is about to end the job"
+            return Stopped("interrupted", "the batch system is about to end the job")
         return why_stopped() if self.asked else None
 
 

@@ -37,7 +37,7 @@ class Elsewhere(Sweep):
     @property
     def _submits(self) -> bool:
         """Whether it is submitit's launcher, whose jobs are submitted and watched one by one."""
-        return type(self.launcher).__module__.startswith("hydra_plugins.hydra_submitit_launcher")
+        return hasattr(self.launcher, "_EXECUTOR")
 
     def _check(self) -> None:
         from worldflux.cli.session import make_plugin

@@ -132,7 +132,23 @@ def task(config: Any) -> Any:
     return code
 
 
+def _is_ours(flags: list[str], overrides: list[str]) -> bool:
+    """Whether this is a sweep with our own sweeper and launcher, for which Hydra need not be set up.
+
+    That takes as long as a dozen short jobs: it imports every plugin that is installed, and composes twice.
+    """
+    from worldflux.config.project import load_project
+    from worldflux.config.recipes import mentions
+
+    typed = any(text.lstrip("+~").startswith("hydra") for text in overrides)
+    return set(flags) <= {"-m", "--multirun"} and not typed and not mentions(load_project(), b"hydra")
+
+
 def _through_hydra(flags: list[str], overrides: list[str]) -> int:
+    if _is_ours(flags, overrides):
+        from worldflux.cli.sweep import sweep
+
+        sweep(overrides, {}, None)
     from worldflux.config.hydra_main import run_hydra
 
     run_hydra(flags, overrides, task)

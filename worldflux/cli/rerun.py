@@ -127,7 +127,7 @@ def _before(folder: Path, original: Manifest, request: RunRequest, project: Proj
     from worldflux.run.provenance import git_state, source_digest
 
     yield from _configuration(original, project)
-    then, now = original.recipe["source"]["sha256"], source_digest(request.source_dir)
+    then, now = original.recipe["source"]["sha256"], source_digest(request.source_dir, folder.parent)
     if then is None or now is None:
         yield Difference("source", then, now, "the source can not be compared: it has no digest")
     elif then != now:

@@ -13,9 +13,11 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from worldflux.cli.sweep import JobEnded
+from worldflux.cli.batch import shown, time_was_up
+from worldflux.cli.sweep_job import JobEnded
 from worldflux.errors import WorldFluxError
 from worldflux.run import store
+from worldflux.run.outcome import Stopped
 
 if TYPE_CHECKING:
     from worldflux.cli.elsewhere import Elsewhere
@@ -171,7 +173,12 @@ class Submission:
         if time.monotonic() - since < patience and not final:
             return None
         if ended.record is not None:
-            store.supersede(self._sweep.project.root / job.request.spec.runs_dir, ended.record.run_id)
+            # Slurm gives a job 30 seconds to end; one that needs longer is killed and leaves its record open.
+            late = self._slurm and not final and time_was_up(shown(handle.job_id))
+            reason = f"Slurm ended job {handle.job_id} at its time limit"
+            ending = Stopped("timeout", reason).ending(None) if late else None
+            runs_dir = self._sweep.project.root / job.request.spec.runs_dir
+            store.supersede(runs_dir, ended.record.run_id, ending)
             return self._sweep.newest(job, self._before[job.job_id], "")
         return JobEnded(None, _last_words(handle))
 

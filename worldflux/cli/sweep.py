@@ -6,12 +6,13 @@ import os
 import random
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from worldflux.cli import render
+from worldflux.cli.sweep_job import JobEnded, JobOutcome
 from worldflux.config.project import Project, load_project
 from worldflux.errors import ConfigError, Fault, UsageError, WorldFluxError
 from worldflux.run.budget import SweepBudget
@@ -21,51 +22,19 @@ if TYPE_CHECKING:
     from worldflux.cli.sweep_table import SweepTable
     from worldflux.config.sweep import Job
     from worldflux.run.cancel import Cancellation
-    from worldflux.run.engine import Guard, RunRecord
+    from worldflux.run.engine import Guard, Place
     from worldflux.run.ledger import Ledger
 
 REMOTE_PARALLEL = 16
 
 
-@dataclass(frozen=True)
-class JobEnded:
-    """One run of a job: its record, or why there is none."""
-
-    record: RunRecord | None
-    problem: str = ""
-
-    @property
-    def succeeded(self) -> bool:
-        return self.record is not None and self.record.manifest.status == "succeeded"
-
-    @property
-    def status(self) -> str:
-        return self.record.manifest.status if self.record is not None else "failed"
-
-    @property
-    def reason(self) -> str:
-        """Why it did not succeed; empty when it did."""
-        if self.record is None:
-            return self.problem
-        error = self.record.manifest.run["error"]
-        return error["message"] if error else ""
-
-    def told(self, names: str | Sequence[str] | None) -> Any:
-        """What a sweeper learns of the job: its objective's value, 0 without one, or the error."""
-        from worldflux.cli.worker import JobFailed
-        from worldflux.run.objective import objective
-
-        if self.record is None or not self.succeeded:
-            return JobFailed(f"{self.status}: {self.reason}")
-        try:
-            value = objective(self.record.manifest, names)
-        except WorldFluxError as error:
-            return error
-        return 0 if value is None else value
-
-
-def sweep(arguments: Sequence[str], params: Mapping[str, Any], launcher: Any) -> None:
+def sweep(arguments: Sequence[str], params: Mapping[str, Any], launcher: Any) -> NoReturn:
     """Check all jobs, run what is to be run, and end the process with the sweep's exit code.
+
+    Args:
+        arguments: overrides as typed, swept or not.
+        params: axes from `hydra.sweeper.params`.
+        launcher: the launcher that Hydra made; None: our own.
 
     Raises:
         ConfigError: with the faults of all jobs.
@@ -102,15 +71,17 @@ def launch(launcher: Any, job_overrides: Sequence[Sequence[str]]) -> list[Any]:
     # Other sweepers write their results there, and expect it to exist.
     os.makedirs(launcher.config.hydra.sweep.dir, exist_ok=True)
     ledger = _continued(launcher, jobs, project)
-    work = Sweep(jobs, ledger, project)
+    once = list({job.job_id: job for job in jobs}.values())  # a sweeper may ask for the same thing twice
+    if hasattr(launcher, "_EXECUTOR"):
+        from worldflux.cli.elsewhere import Elsewhere
+
+        work: Sweep = Elsewhere(once, ledger, project, launcher)
+    else:
+        work = Sweep(once, ledger, project)
     if work.run():
         raise KeyboardInterrupt
     _sync(jobs, ledger, project)
-    ended = [work.ended.get(job.job_id) or work.newest(job, 0, "the job did not run") for job in jobs]
-    return [
-        job_return(job.request.overrides, each.told(job.request.spec.objective))
-        for job, each in zip(jobs, ended, strict=True)
-    ]
+    return [job_return(job.request.overrides, work.returned(job)) for job in jobs]
 
 
 def _continued(launcher: Any, jobs: Sequence[Job], project: Project) -> Ledger:
@@ -208,7 +179,7 @@ def _check_catalog(jobs: Sequence[Job]) -> None:
 
 def _run(jobs: Sequence[Job], ledger: Ledger, project: Project, launcher: Any) -> int:
     """Run what is missing and tell how it went; the sweep's exit code."""
-    if type(launcher).__name__ == "WorldFluxLauncher":
+    if launcher is None or type(launcher).__name__ == "WorldFluxLauncher":
         work = Sweep(jobs, ledger, project, live=render.is_live(sys.stdout))
     else:
         from worldflux.cli.elsewhere import Elsewhere
@@ -240,7 +211,8 @@ class Sweep:
 
     def __init__(self, jobs: Sequence[Job], ledger: Ledger, project: Project, *, live: bool = False) -> None:
         self.jobs, self.ledger, self.project = jobs, ledger, project
-        self.ended: dict[str, JobEnded] = {}
+        self.ended: dict[str, JobOutcome] = {}
+        self._places: dict[str, Place] = {}
         self.kept = [
             job for job in jobs if ledger.runs.get(job.job_id) and ledger.status(job.job_id) == "succeeded"
         ]
@@ -278,6 +250,7 @@ class Sweep:
     def run(self) -> bool:
         """Whether the sweep was interrupted."""
         from worldflux.cli.session import terminate_as_interrupt
+        from worldflux.runtime.spawning import Forker
 
         todo = self.todo()
         head = f"sweep {self.ledger.sweep_id}: {len(self.jobs)} jobs, {self.policy.parallel} at a time"
@@ -286,19 +259,23 @@ class Sweep:
         if self._table is not None:
             self._table.stopping = lambda: pool.cancellation.requested
         try:
-            with terminate_as_interrupt(), self._table.shown() if self._table else nullcontext():
+            with (
+                terminate_as_interrupt(),
+                Forker() if len(todo) > 1 else nullcontext(),
+                self._table.shown() if self._table else nullcontext(),
+            ):
                 return pool.run(todo)
         finally:
             self.ledger.close()
 
-    def _carry_out(self, job: Job, cancellation: Cancellation) -> JobEnded:
-        from worldflux.cli.session import make_place, make_plugin
+    def _carry_out(self, job: Job, cancellation: Cancellation, command_ended: Callable[[], None]) -> JobEnded:
+        from worldflux.cli.session import make_plugin
         from worldflux.run.engine import execute
-        from worldflux.run.observer import Silent
+        from worldflux.run.observer import Quiet, Silent
 
         run_id, attempt = self.ledger.start(job.job_id)
         try:
-            more = {
+            more: dict[str, Any] = {
                 "sweep_id": self.ledger.sweep_id,
                 "job_id": job.job_id,
                 "run_id": run_id,
@@ -306,12 +283,22 @@ class Sweep:
             }
             plugin = make_plugin(job.request, self.project)
             guards = (self._reservation(run_id),) if getattr(plugin, "paid", False) else ()
-            place = make_place(self.project, job.request.spec.runs_dir, guards=guards, **more)
-            record = execute(job.request, plugin, place, Silent(), cancellation)
+            place = replace(self._place(job.request.spec.runs_dir), guards=guards, **more)
+            # Elsewhere a run may hold its machine until its teardown.
+            observer = Quiet(command_ended) if getattr(plugin, "ends_with_run", False) else Silent()
+            record = execute(job.request, plugin, place, observer, cancellation)
             self._budget.settle(run_id, record.manifest.cost["estimate_usd"])
             return JobEnded(record)
         except WorldFluxError as error:
             return JobEnded(None, error.problem)
+
+    def _place(self, runs_dir: str) -> Place:
+        """What all runs of the sweep share; what the gate derives from this process's secrets is one of it."""
+        from worldflux.cli.session import make_place
+
+        if runs_dir not in self._places:
+            self._places[runs_dir] = make_place(self.project, runs_dir)
+        return self._places[runs_dir]
 
     def _reservation(self, run_id: str) -> Guard:
         """Sets the run's bound aside in the sweep's budget, or refuses the run."""
@@ -320,7 +307,7 @@ class Sweep:
     def told(self, job: Job, ended: JobEnded | None) -> None:
         """Show how a run of a job ended; None says that it began."""
         if ended is not None:
-            self.ended[job.job_id] = ended
+            self.ended[job.job_id] = JobOutcome(ended.status, ended.told(job.request.spec.objective))
         if self._table is not None:
             self._table.told(job.job_id, ended)
             return
@@ -331,6 +318,12 @@ class Sweep:
         label = " ".join(text for text in job.request.overrides if not text.startswith("sweep."))
         text = ended.reason or (ended.record.run_id if ended.record else "")
         print(f"{place} {render.paint(ended.status, color, sys.stdout)}  {label}  {text}", flush=True)
+
+    def returned(self, job: Job) -> Any:
+        """What a sweeper learns of a job."""
+        if job.job_id in self.ended:
+            return self.ended[job.job_id].returned
+        return self.newest(job, 0, "the job did not run").told(job.request.spec.objective)
 
     def newest(self, job: Job, before: int, problem: str) -> JobEnded:
         """How the newest run of a job went; none beyond the first `before` means it did not start."""

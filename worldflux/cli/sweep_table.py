@@ -17,7 +17,7 @@ from rich.text import Text
 from worldflux.cli import render
 
 if TYPE_CHECKING:
-    from worldflux.cli.sweep import JobEnded
+    from worldflux.cli.sweep_job import JobEnded
 
 REFRESHES_PER_SECOND = 4
 MAX_FAILED = 8

@@ -26,9 +26,11 @@ from omegaconf.errors import OmegaConfBaseException
 
 from worldflux.config.faults import Origin, override_fault
 from worldflux.config.project import Project, builtin_dir
-from worldflux.config.recipes import RECIPE_GROUP, locate_recipe
+from worldflux.config.recipe_files import RecipeFiles
+from worldflux.config.recipes import RECIPE_GROUP
 from worldflux.config.resolve import public_view, resolved, unresolvable
-from worldflux.config.sources import ProjectSource, RecipeSource, add_project_paths, collecting, recipe_label
+from worldflux.config.sources import ProjectSource, RecipeSource, add_project_paths, collecting
+from worldflux.config.variation import Unclear, Variation, numeric_change, plain_change
 from worldflux.errors import ConfigError, Fault
 
 if TYPE_CHECKING:
@@ -36,6 +38,10 @@ if TYPE_CHECKING:
     from worldflux.config.spec import RunSpec, RuntimeSpec
 
 PRIMARY = "worldflux"
+#: What Hydra raises for files and overrides that do not fit; ValueError for `runtime=5`.
+_REFUSALS = (HydraException, OmegaConfBaseException, ValueError)
+#: Shapes of jobs that are remembered; a sweep over other things than plain values has one a job.
+MAX_VARIATIONS = 100
 
 
 class Composer:
@@ -53,8 +59,10 @@ class Composer:
         self._loader = ConfigLoaderImpl(path)
         self._parser = OverridesParser.create()
         self._parsed: dict[str, Override] = {}
-        self._located: dict[str, tuple[Path, Path] | None] = {}
+        self._files = RecipeFiles(project)
         self._bases: dict[tuple[str, ...], DictConfig | None] = {}
+        self._groups: dict[str, bool] = {}
+        self._variations: dict[tuple[str, ...], Variation | None] = {}
 
     def compose(self, overrides: Sequence[str], job: str = "") -> RunRequest:
         """The run that these overrides describe.
@@ -66,13 +74,90 @@ class Composer:
         Raises:
             ConfigError: with all faults of this run.
         """
+        shape, changes = self._shape(overrides)
+        varied = self._varied(shape, changes, tuple(overrides))
+        if varied is not None:
+            return varied
         with collecting() as faults:
             parsed = self._parse(overrides, faults)
             config = self._build(parsed, faults)
             composed = self._finish(config, tuple(overrides), faults) if config is not None else None
-        if faults or composed is None:
+        if faults or composed is None or config is None:
             raise ConfigError([Fault(f.where, f.problem, f.hint, job) for f in faults])
+        if changes and shape not in self._variations and len(self._variations) < MAX_VARIATIONS:
+            self._variations[shape] = self._variation(config, composed, parsed, changes)
         return composed
+
+    def _shape(self, overrides: Sequence[str]) -> tuple[tuple[str, ...], dict[str, Any]]:
+        """What jobs have in common that differ in plain values only: texts, and keys; and those values."""
+        shape: list[str] = []
+        changes: dict[str, Any] = {}
+        for text in overrides:
+            change = numeric_change(text) or self._plain_change(text)
+            if change is None or self._is_group(change[0]):
+                shape.append(text)
+            else:
+                shape.append(f"{change[0]}=")
+                changes[change[0]] = change[1]
+        return tuple(shape), changes
+
+    def _plain_change(self, text: str) -> tuple[str, Any] | None:
+        """Key and value of an override of the simple form; None for others, also for those with faults."""
+        if text.startswith(("+", "~", f"{RECIPE_GROUP}=")):
+            return None
+        try:
+            override = self._parsed.get(text) or self._parser.parse_override(text)
+        except HydraException:
+            return None
+        self._parsed[text] = override
+        return plain_change(override)
+
+    def _is_group(self, name: str) -> bool:
+        if name not in self._groups:
+            self._groups[name] = "." not in name and self._loader.repository.group_exists(name)
+        return self._groups[name]
+
+    def _variation(
+        self, config: DictConfig, composed: RunRequest, parsed: list[Override], changes: dict[str, Any]
+    ) -> Variation | None:
+        """How to write other jobs of the same shape; None when they have to be composed."""
+        key = tuple(str(override.input_line) for override in parsed if self._is_choice(override))
+        given = len(project_overrides(self.project))  # what is typed comes after these, and wins
+        names = [
+            override.key_or_group
+            for index, override in enumerate(parsed)
+            if not self._is_choice(override)
+            and (override.key_or_group not in changes or (index >= given and plain_change(override) is None))
+        ]
+        related = any(
+            f"{name}.".startswith(f"{change}.") or f"{change}.".startswith(f"{name}.")
+            for name in names
+            for change in changes
+        )
+        if related or self._bases.get(key) is None:
+            return None
+        return Variation.of(config, composed.config, composed.parameters, list(changes))
+
+    def _varied(
+        self, shape: tuple[str, ...], changes: dict[str, Any], overrides: tuple[str, ...]
+    ) -> RunRequest | None:
+        """The run, written out from one of the same shape; None when there is none, or it has faults."""
+        variation = self._variations.get(shape)
+        if variation is None:
+            return None
+        try:
+            plain, values = variation.write(changes)
+        except Unclear:
+            return None
+        name, faults = plain.get(RECIPE_GROUP), list[Fault]()
+        found = self._files.locate(name) if isinstance(name, str) else None
+        if found is None:
+            return None
+        spec = _valid_spec(values)
+        if spec is None:
+            return None
+        request = self._request(spec, plain, values, overrides, found, _choices(values), faults)
+        return None if faults else request
 
     def finish(self, config: DictConfig, overrides: Sequence[str]) -> RunRequest:
         """Like `compose`, from a configuration that Hydra composed itself.
@@ -132,7 +217,7 @@ class Composer:
             try:
                 config, values = self._base(parsed)
                 break
-            except (HydraException, OmegaConfBaseException) as error:
+            except _REFUSALS as error:
                 culprit = next((o for o in parsed if self._breaks(o)), None)
                 text = str(culprit.input_line) if culprit is not None else "configuration"
                 faults.append(override_fault(text, error, self.project))
@@ -167,7 +252,7 @@ class Composer:
         name = override.key_or_group
         if override.package is not None:
             return True
-        return "." not in name and self._loader.repository.group_exists(name)
+        return self._is_group(name)
 
     def _merge(self, parsed: list[Override]) -> tuple[DictConfig, list[Override], bool]:
         """Hydra's own work: merged files, overrides of values, and whether no choice is interpolated."""
@@ -189,7 +274,7 @@ class Composer:
         """Whether the configuration can not be built with this override alone."""
         try:
             self._base([override])
-        except (HydraException, OmegaConfBaseException):
+        except _REFUSALS:
             return True
         return False
 
@@ -200,7 +285,7 @@ class Composer:
         plain: Any = OmegaConf.to_container(config, resolve=False)
         plain.pop("hydra", None)
         name = plain.get(RECIPE_GROUP)
-        found = self._locate(name) if isinstance(name, str) else None
+        found = self._files.locate(name) if isinstance(name, str) else None
         if found is None and not any(RECIPE_GROUP in fault.where for fault in faults):
             faults.append(origin.no_recipe())
         values = self._values(config, plain, origin, faults)
@@ -209,21 +294,34 @@ class Composer:
         faults.extend(fault for fault in checked if found is not None or not _due_to_recipe(fault))
         if spec is None or found is None or values is None:
             return None
+        parameters = public_view(config, plain, values)
+        return self._request(spec, plain, parameters, overrides, found, origin.choices(), faults)
+
+    def _request(
+        self,
+        spec: RunSpec,
+        plain: dict[str, Any],
+        parameters: dict[str, Any],
+        overrides: tuple[str, ...],
+        found: tuple[Path, Path],
+        choices: dict[str, str],
+        faults: list[Fault],
+    ) -> RunRequest:
         file, folder = found
-        source_dir = _source_dir(spec, file, folder, self.project, faults)
-        lock, lock_file = _lock_text(spec, file, folder, faults)
+        source_dir = self._files.source_dir(spec, file, folder, faults)
+        lock, lock_file = self._files.lock_text(spec, file, folder, faults)
         from worldflux.config.request import RunRequest
 
         return RunRequest(
             spec=spec,
             overrides=overrides,
             config=plain,
-            parameters=public_view(config, plain, values),
+            parameters=parameters,
             recipe_file=file,
             source_dir=source_dir,
             lock=lock,
             lock_file=lock_file,
-            choices=origin.choices(),
+            choices=choices,
         )
 
     def _values(
@@ -237,15 +335,29 @@ class Composer:
             faults.extend(fault for fault in found if fault not in faults)
             return None
 
-    def _locate(self, name: str) -> tuple[Path, Path] | None:
-        if name not in self._located:
-            self._located[name] = locate_recipe(self.project, name)
-        return self._located[name]
-
 
 def _due_to_recipe(fault: Fault) -> bool:
     """Whether a fault only repeats that no recipe filled the configuration in."""
     return fault.where in ("command", RECIPE_GROUP) or fault.where.lstrip("+").startswith(f"{RECIPE_GROUP}=")
+
+
+def _valid_spec(values: dict[str, Any]) -> RunSpec | None:
+    """The typed run of resolved values; None when they have faults."""
+    from pydantic import ValidationError
+
+    from worldflux.config.spec import RunSpec
+
+    try:
+        return RunSpec.model_validate(values)
+    except ValidationError:
+        return None
+
+
+def _choices(values: dict[str, Any]) -> dict[str, str]:
+    """Chosen option of each config group, as `Origin.choices` tells it."""
+    runtime = values["runtime"].get("name") if isinstance(values.get("runtime"), dict) else None
+    chosen = {RECIPE_GROUP: str(values.get(RECIPE_GROUP))}
+    return {**chosen, "runtime": str(runtime)} if runtime else chosen
 
 
 def check_spec(values: dict[str, Any], origin: Origin, faults: list[Fault]) -> RunSpec | None:
@@ -266,36 +378,3 @@ def project_overrides(project: Project) -> list[str]:
     chosen = [f"runtime={project.runtime}"] if project.runtime else []
     chosen += [f"cost_guard.{key}={value}" for key, value in project.cost_guard.items() if value is not None]
     return chosen + ([f"policy={project.policy}"] if project.policy else [])
-
-
-def _source_dir(spec: RunSpec, file: Path, folder: Path, project: Project, faults: list[Fault]) -> Path:
-    """The folder with the recipe's code: its own, or for a single file the project's."""
-    own = file.parent if file.parent != folder else folder.parent
-    if spec.source is None:
-        return own
-    source = (file.parent / spec.source).resolve()
-    where = f"{recipe_label(file, folder)}:source"
-    if not source.is_dir():
-        faults.append(
-            Fault(where, f"there is no folder {spec.source}", "the path is relative to the recipe's file")
-        )
-    elif not source.is_relative_to(project.root.resolve()) and not source.is_relative_to(own.resolve()):
-        faults.append(Fault(where, "the folder lies outside the project"))
-    return source
-
-
-def _lock_text(spec: RunSpec, file: Path, folder: Path, faults: list[Fault]) -> tuple[str, Path | None]:
-    """The requirements of the recipe as text, and the file they stand in."""
-    wanted = spec.env.requirements
-    if wanted is None:
-        return "", None
-    if isinstance(wanted, tuple):
-        return "".join(f"{line}\n" for line in wanted), None
-    where = f"{recipe_label(file, folder)}:env.requirements"
-    path = file.parent / wanted
-    try:
-        return path.read_text(encoding="utf-8"), path
-    except (OSError, UnicodeDecodeError):
-        hint = "the path is relative to the recipe's file"
-        faults.append(Fault(where, f"there is no readable file {wanted}", hint))
-        return "", path

@@ -32,6 +32,8 @@ DEFAULTS = {
 }
 #: Below the folder of runs: what other launchers and sweepers write.
 LAUNCHER_FOLDER = ".launcher"
+#: Launcher -> our own with the same settings, for sweepers that wait for the end of each job.
+_SUBMISSIONS = {"submitit_local": "SubmittedLocally", "submitit_slurm": "SubmittedToSlurm"}
 _COMPLETION = ("-sc", "--shell-completion")
 
 
@@ -50,6 +52,9 @@ def run_hydra(flags: Sequence[str], overrides: Sequence[str], task: Callable[[Di
     typed = {text.partition("=")[0].lstrip("+~") for text in overrides}
     chosen = [f"{key}={value}" for key, value in DEFAULTS.items() if key not in typed]
     project = load_project()
+    submission = _SUBMISSIONS.get(_typed(overrides, "hydra/launcher"))
+    if submission is not None and _typed(overrides, "hydra/sweeper") not in ("", "worldflux"):
+        chosen.append(f"hydra.launcher._target_=hydra_plugins.worldflux_multirun.{submission}")
     if "hydra.sweep.dir" not in typed:
         folder = project.runs_dir / LAUNCHER_FOLDER / new_run_id()
         chosen.append(as_override("hydra.sweep.dir", str(folder)))
@@ -70,6 +75,12 @@ def run_hydra(flags: Sequence[str], overrides: Sequence[str], task: Callable[[Di
     finally:
         if before is None:
             os.environ.pop("HYDRA_FULL_ERROR", None)
+
+
+def _typed(overrides: Sequence[str], key: str) -> str:
+    """The value that an override gives to a key; empty when none does."""
+    found = [text.partition("=")[2] for text in overrides if text.partition("=")[0].lstrip("+") == key]
+    return found[-1] if found else ""
 
 
 def explained(error: Exception) -> WorldFluxError:

@@ -83,3 +83,19 @@ def group_names(project: Project) -> list[str]:
                 f.name for f in folder.iterdir() if f.is_dir() and not f.name.startswith((".", "__", "hydra"))
             }
     return sorted(names)
+
+
+def mentions(project: Project, word: bytes) -> bool:
+    """Whether a recipe, or a configuration file of the project, has a word in it, in comments too."""
+    conf = project.root / "conf"
+    files = [file for file in conf.rglob("*") if file.suffix in _SUFFIXES] if conf.is_dir() else []
+    for name in all_recipes(project):
+        found = locate_recipe(project, name)
+        files += [found[0]] if found is not None else []
+    for file in files:
+        try:
+            if word in file.read_bytes():
+                return True
+        except OSError:  # told when somebody needs it
+            continue
+    return False

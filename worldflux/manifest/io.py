@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from worldflux.errors import Fault, WorldFluxError
+from worldflux.manifest.canonical import canonical_json
 from worldflux.manifest.model import SCHEMA, SCHEMA_VERSION, STATUSES, Manifest, is_run_id
 from worldflux.manifest.numbers import UNSAFE
 from worldflux.manifest.storage import sweep, write_bytes_atomic
@@ -65,10 +66,8 @@ def canonical(document: Mapping[str, Any]) -> bytes:
         WorldFluxError: it holds something that JSON can not, such as NaN or a long integer; the
             message has the place.
     """
-    import rfc8785  # only needed where something is written
-
     try:
-        return rfc8785.dumps(dict(document))
+        return canonical_json(dict(document))
     except (ValueError, RecursionError):  # a TypeError is left out: the library raises ValueError for all
         fault = unportable(document) or Fault("", "has no canonical form")
         raise _invalid("the manifest can not be written as JSON", [fault]) from None

@@ -28,7 +28,7 @@ _STORAGE_HINTS = {
 }
 
 
-def write_bytes_atomic(path: Path, data: bytes, *, mode: int = 0o666) -> None:
+def write_bytes_atomic(path: Path, data: bytes, *, mode: int = 0o666, sync_folder: bool = True) -> None:
     """Replace the file at `path` by these bytes: all of them or nothing, durable on return.
 
     Temporary file in the same folder, fsync, rename, fsync of the folder. A temporary file is
@@ -36,6 +36,8 @@ def write_bytes_atomic(path: Path, data: bytes, *, mode: int = 0o666) -> None:
 
     Args:
         mode: permissions of the new file, less the umask.
+        sync_folder: False when another file will be written into the folder before anything is
+            reported done: that makes this one's name durable, too.
 
     Raises:
         WorldFluxError: the file system refused; code `storage`.
@@ -49,17 +51,21 @@ def write_bytes_atomic(path: Path, data: bytes, *, mode: int = 0o666) -> None:
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
-        _sync_folder(path.parent)
+        if sync_folder:
+            _sync_folder(path.parent)
     except OSError as error:
         raise storage_error(path, error) from error
 
 
 def _write_new(path: Path, data: bytes, mode: int) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-    with open(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
+    try:
+        left = memoryview(data)
+        while left:
+            left = left[os.write(descriptor, left) :]
         os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import copy
+import pickle
 import shutil
 import sys
 import threading
@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from worldflux.manifest import io
 from worldflux.manifest.model import Manifest
-from worldflux.run.draft import stored_texts
 
 if TYPE_CHECKING:
     from worldflux.config.request import RunRequest
@@ -26,7 +25,7 @@ RECENT_SECONDS = 2.0
 #: Requirements that the run's environment was built from, beside its manifest.
 LOCK_NAME = "requirements.lock"
 
-_answers: dict[Hashable, tuple[float, Any]] = {}
+_answers: dict[Hashable, tuple[float, bytes]] = {}
 _lock = threading.Lock()
 
 
@@ -39,9 +38,9 @@ def recent(key: Hashable, find: Callable[[], Any]) -> Any:
     with _lock:
         found = _answers.get(key)
         if found is None or time.monotonic() - found[0] > RECENT_SECONDS:
-            found = (time.monotonic(), find())
+            found = (time.monotonic(), pickle.dumps(find()))
             _answers[key] = found
-    return copy.deepcopy(found[1])
+    return pickle.loads(found[1])  # noqa: S301 (our own bytes, several times quicker than a deep copy)
 
 
 class Background:
@@ -50,8 +49,10 @@ class Background:
     A part that fails is left out; it never fails the run.
     """
 
-    def __init__(self, request: RunRequest, place: Place, folder: Path, python: Path | None) -> None:
-        self._request, self._place, self._folder = request, place, folder
+    def __init__(
+        self, request: RunRequest, place: Place, folder: Path, python: Path | None, texts: Mapping[str, bytes]
+    ) -> None:
+        self._request, self._place, self._folder, self._texts = request, place, folder, texts
         self._python = python or Path(sys.executable)
         self._found: dict[str, Any] = {}
         self._thread = threading.Thread(target=self._gather, name="provenance", daemon=True)
@@ -70,7 +71,9 @@ class Background:
                 lambda: provenance.environment_info(self._python, lock_text=lock, lock_path=LOCK_NAME),
             ),
             "hardware": lambda: recent("hardware", provenance.hardware),
-            "source": lambda: recent(("source", source), lambda: provenance.source_digest(source)),
+            "source": lambda: recent(
+                ("source", source), lambda: provenance.source_digest(source, self._place.runs_dir)
+            ),
             "schema": io.prepare,
         }
         for name, find in parts.items():
@@ -102,8 +105,9 @@ class Background:
         return found
 
     def _store_texts(self) -> None:
-        for name, data in stored_texts(self._request).items():
-            io.write_bytes_atomic(self._folder / name, data)
+        for name, data in self._texts.items():
+            # Their names become durable with the final manifest's, in the same folder.
+            io.write_bytes_atomic(self._folder / name, data, sync_folder=False)
 
     def into(self, manifest: Manifest, variables: Mapping[str, str], forwarded: list[str]) -> None:
         """Wait for the thread and put what it found into the manifest."""

@@ -68,13 +68,16 @@ def digest_file(path: Path) -> tuple[int, str]:
         OSError: it is not a regular file, or can not be read.
     """
     handle = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
-    with os.fdopen(handle, "rb", buffering=0) as stream:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
+    try:
+        status = os.fstat(handle)
+        if not stat.S_ISREG(status.st_mode):
             raise OSError(f"{path.name} is not a regular file")
         digest, size = hashlib.sha256(), 0
-        while chunk := stream.read(CHUNK):
+        while chunk := os.read(handle, CHUNK if status.st_size > size else 65536):
             digest.update(chunk)
             size += len(chunk)
+    finally:
+        os.close(handle)
     return size, digest.hexdigest()
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +14,12 @@ from worldflux.run.machine import owner
 
 if TYPE_CHECKING:
     from worldflux.config.request import RunRequest
+    from worldflux.manifest.parts import Owner
     from worldflux.run.engine import Place
     from worldflux.runtime.base import RuntimePlugin
 
+#: File with the unresolved configuration, beside the manifest.
+CONFIG = "config.yaml"
 #: Extension with the random mark that every process of the run carries in its environment.
 RUN_MARK = "worldflux.run-mark"
 #: Extension with the digest of what a sweep's job computes.
@@ -22,9 +27,9 @@ JOB = "worldflux.job"
 
 
 def draft_manifest(
-    request: RunRequest, plugin: RuntimePlugin, place: Place, run_id: str, mark: str
+    request: RunRequest, plugin: RuntimePlugin, place: Place, run_id: str, mark: str, config: bytes
 ) -> Manifest:
-    """What is known about a run before it starts."""
+    """What is known about a run before it starts; `config` is the text of its `config.yaml`."""
     from worldflux import __version__
 
     spec = request.spec
@@ -41,8 +46,8 @@ def draft_manifest(
             "source": {"path": _below(request.source_dir, place.root), "sha256": None},
         },
         config={
-            "path": "config.yaml",
-            "sha256": hashlib.sha256(_config_text(request)).hexdigest(),
+            "path": CONFIG,
+            "sha256": hashlib.sha256(config).hexdigest(),
             "overrides": list(request.overrides),
             "resolved": portable(request.parameters),
         },
@@ -56,7 +61,7 @@ def draft_manifest(
         name=spec.name or "",
         tags=spec.tags,
         argv=place.argv,
-        owner=owner(),
+        owner=_owner(os.getpid()).copy(),
         parent_id=place.parent_id,
         sweep_id=place.sweep_id,
         attempt=place.attempt,
@@ -77,11 +82,13 @@ def draft_manifest(
 
 def stored_texts(request: RunRequest) -> dict[str, bytes]:
     """`config.yaml` (unresolved) and `overrides.yaml` (as typed), as they are stored."""
-    return {"config.yaml": _config_text(request), "overrides.yaml": _as_yaml(list(request.overrides))}
+    return {CONFIG: _as_yaml(request.config), "overrides.yaml": _as_yaml(list(request.overrides))}
 
 
-def _config_text(request: RunRequest) -> bytes:
-    return _as_yaml(request.config)
+@lru_cache(maxsize=1)
+def _owner(_pid: int) -> Owner:
+    """The process that starts the run; nothing about it changes while it has its id."""
+    return owner()
 
 
 def _as_yaml(value: Any) -> bytes:

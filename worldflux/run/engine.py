@@ -20,8 +20,8 @@ from worldflux.manifest.model import FINAL_STATUSES, Manifest
 from worldflux.run import store
 from worldflux.run.background import Background
 from worldflux.run.cancel import Cancellation
-from worldflux.run.draft import draft_manifest, stored_texts
-from worldflux.run.outcome import Ending, ending_of
+from worldflux.run.draft import CONFIG, draft_manifest, stored_texts
+from worldflux.run.outcome import Ending, Stopped, ending_of
 from worldflux.run.preflight import Findings, look_up
 from worldflux.runtime.base import Adapter, RuntimeContext, RuntimePlugin, RuntimeResult
 
@@ -53,8 +53,7 @@ class Place:
         run_id: an id that was given out before; a new one by default.
         parent_id: the run that this one repeats.
         attempt: how many runs the job has had, with this one.
-        why_stopped: asked about a run that did not succeed: None when nothing stopped it, empty
-            when somebody did, the reason when a batch system will start the job again.
+        why_stopped: asked about a run that did not succeed; None when nobody stopped it.
         evidence: makes the evidence of a run that asks for it and has ended; returns a sentence for people.
     """
 
@@ -72,7 +71,7 @@ class Place:
     run_id: str | None = None
     parent_id: str | None = None
     attempt: int = 1
-    why_stopped: Callable[[], str | None] | None = None
+    why_stopped: Callable[[], Stopped | None] | None = None
     evidence: Callable[[RunRecord], str] | None = None
 
 
@@ -113,20 +112,20 @@ def execute(
     found = look_up(request)
     run_id, folder = store.create(place.runs_dir, place.run_id)
     mark = str(uuid.uuid4())
-    manifest = draft_manifest(request, plugin, place, run_id, mark)
+    texts = stored_texts(request)
+    manifest = draft_manifest(request, plugin, place, run_id, mark, texts[CONFIG])
     record = RunRecord(run_id, folder, manifest)
     try:
-        for name, data in stored_texts(request).items():
+        for name, data in texts.items():
             place.gate.refuse(data, name)
-        place.gate.refuse(io.canonical(manifest.to_json()), "the manifest")
         manifest.start()
-        io.write(folder / store.MANIFEST, manifest, validate=False)
+        io.write(folder / store.MANIFEST, manifest, gate=place.gate, validate=False)
     except BaseException:
         _remove_empty(folder)
         raise
     observer.started(run_id, folder, request.spec.recipe, request.spec.runtime.name)
     stopping = cancellation or Cancellation()
-    _Run(request, plugin, place, observer, record, forwarded, found, mark, stopping).carry_out()
+    _Run(request, plugin, place, observer, record, forwarded, found, mark, texts, stopping).carry_out()
     if request.spec.evidence and place.evidence is not None:
         observer.note(place.evidence(record))
     return record
@@ -175,13 +174,14 @@ class _Run:
         forwarded: dict[str, str],
         found: Findings,
         mark: str,
+        texts: dict[str, bytes],
         cancellation: Cancellation,
     ) -> None:
         self.request, self.plugin, self.place = request, plugin, place
         self.observer, self.record = observer, record
         self.manifest, self.folder = record.manifest, record.folder
         self.forwarded, self.mark, self.cancellation = forwarded, mark, cancellation
-        self.found = found
+        self.found, self.texts = found, texts
         self.background: Background | None = None
         self.python: Path | None = None
 
@@ -211,13 +211,8 @@ class _Run:
         """
         if ending.status not in ("cancelled", "failed", "interrupted") or self.place.why_stopped is None:
             return ending
-        reason = self.place.why_stopped()
-        if reason is None:
-            return ending
-        if not reason:
-            return Ending("cancelled", ending.exit_code, "cancelled", "the run was cancelled", "run it again")
-        hint = "the batch system starts the job again as another run"
-        return Ending("interrupted", ending.exit_code, "requeued", reason, hint)
+        stopped = self.place.why_stopped()
+        return ending if stopped is None else stopped.ending(ending.exit_code)
 
     def _stages(self) -> Ending:
         with self._stage("preflight"):
@@ -286,7 +281,7 @@ class _Run:
         (self.folder / "artifacts").mkdir(exist_ok=True)
         (self.folder / "logs").mkdir(exist_ok=True)
         self.observer.log(self.folder / "logs" / f"{self.record.run_id}.log")
-        self.background = Background(self.request, self.place, self.folder, self.python)
+        self.background = Background(self.request, self.place, self.folder, self.python, self.texts)
         context = self._context()
         cancel = getattr(self.plugin, "cancel", None)
         unwatch = self.cancellation.watch(lambda: cancel(context)) if cancel else lambda: None
@@ -340,7 +335,9 @@ class _Run:
     def _write_bare(self, path: Path, status: Status, error: Exception) -> None:
         """The record without anything that the run brought, and the reason."""
         problem, hint = getattr(error, "problem", str(error)), getattr(error, "hint", "")
-        bare = draft_manifest(self.request, self.plugin, self.place, self.record.run_id, self.mark)
+        bare = draft_manifest(
+            self.request, self.plugin, self.place, self.record.run_id, self.mark, self.texts[CONFIG]
+        )
         bare.run["started_at"] = self.manifest.run["started_at"]
         code = getattr(error, "code", "manifest")
         bare.finish(status, error={"code": code, "message": problem[:8000], "hint": hint[:8000]})

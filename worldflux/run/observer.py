@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -37,3 +38,14 @@ class Silent:
     def log(self, path: Path) -> None: ...
 
     def note(self, text: str) -> None: ...
+
+
+class Quiet(Silent):
+    """Tells only that the command has ended, once the run gets to what comes after it."""
+
+    def __init__(self, command_ended: Callable[[], None]) -> None:
+        self._command_ended = command_ended
+
+    def stage(self, name: str) -> None:
+        if name in ("collect", "manifest"):
+            self._command_ended()

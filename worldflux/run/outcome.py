@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from worldflux.manifest.parts import Status
@@ -20,6 +20,30 @@ class Ending:
     code: str = ""
     message: str = ""
     hint: str = ""
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """Why a batch system stopped a run.
+
+    Attributes:
+        status: `cancelled` by somebody; `interrupted` when the job will be started again;
+            `timeout` at the time limit of the job.
+        reason: in words; empty for `cancelled`.
+    """
+
+    status: Literal["cancelled", "interrupted", "timeout"]
+    reason: str = ""
+
+    def ending(self, exit_code: int | None) -> Ending:
+        """The ending of a run that was stopped so."""
+        if self.status == "interrupted":
+            hint = "the batch system starts the job again as another run"
+            return Ending("interrupted", exit_code, "requeued", self.reason, hint)
+        if self.status == "timeout":
+            hint = "ask for more time: hydra.launcher.timeout_min=MINUTES"
+            return Ending("timeout", exit_code, "timeout", self.reason, hint)
+        return Ending("cancelled", exit_code, "cancelled", "the run was cancelled", "run it again")
 
 
 def ending_of(result: RuntimeResult, faults: Sequence[str], timeout: float | None) -> Ending:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import count
+from queue import SimpleQueue
 from typing import Generic, Protocol, TypeVar
 
 from worldflux.run.cancel import Cancellation
@@ -32,7 +34,7 @@ class Policy:
     """How a sweep goes about its jobs.
 
     Attributes:
-        parallel: runs at the same time.
+        parallel: commands at the same time; the records of those before may still be in the making.
         retries: further attempts of a job that failed.
         fail_fast: start nothing more after a job failed for good.
     """
@@ -46,19 +48,24 @@ class Pool(Generic[JobType, EndedType]):
     """Carries out jobs.
 
     Args:
-        carry_out: one run of a job, from start to end; called in a thread.
+        carry_out: one run of a job, from start to end; called in a thread. It may call its last
+            argument to say that the command has ended and another one may start.
         told: called in the main thread when a run began (None) or ended.
     """
 
     def __init__(
         self,
         policy: Policy,
-        carry_out: Callable[[JobType, Cancellation], EndedType],
+        carry_out: Callable[[JobType, Cancellation, Callable[[], None]], EndedType],
         told: Callable[[JobType, EndedType | None], None],
     ) -> None:
         self._policy, self._carry_out, self._told = policy, carry_out, told
         self.cancellation = Cancellation()
         self._attempts: dict[int, int] = {}
+        # What threads report. Counts are kept by the calling thread alone; the queue only wakes it.
+        self._free: deque[None] = deque()
+        self._ended: deque[tuple[int, int, JobType, EndedType | None, BaseException | None]] = deque()
+        self._news: SimpleQueue[None] = SimpleQueue()
 
     def run(self, jobs: Sequence[JobType]) -> bool:
         """Carry out all jobs; whether that was interrupted.
@@ -66,32 +73,85 @@ class Pool(Generic[JobType, EndedType]):
         KeyboardInterrupt in the calling thread is handled here and not raised.
         """
         waiting = deque(enumerate(jobs))
-        running: dict[Future[EndedType], tuple[int, JobType]] = {}
+        running: set[int] = set()
+        parallel = self._policy.parallel
+        numbers = count()
+        commands = 0
         stopping = False
-        threads = ThreadPoolExecutor(self._policy.parallel, thread_name_prefix="run")
+        threads = ThreadPoolExecutor(2 * parallel, thread_name_prefix="run")
         try:
             while running or (waiting and not stopping and not self.cancellation.requested):
                 try:
-                    while waiting and len(running) < self._policy.parallel and not stopping:
-                        if self.cancellation.requested:
+                    while self._free:
+                        self._free.popleft()
+                        commands -= 1
+                    while self._ended:
+                        stopping = self._hear(*self._ended[0], running, waiting) or stopping
+                        self._ended.popleft()
+                    while waiting and commands < parallel and len(running) < 2 * parallel:
+                        if stopping or self.cancellation.requested:
                             break
                         index, job = waiting.popleft()
-                        running[threads.submit(self._carry_out, job, self.cancellation)] = (index, job)
+                        number = next(numbers)
+                        threads.submit(self._one, number, index, job)
+                        running.add(number)
+                        commands += 1
                         self._told(job, None)
-                    done, _ = wait(running, return_when=FIRST_COMPLETED)
-                    for future in done:
-                        index, job = running.pop(future)
-                        ended = future.result()
-                        self._told(job, ended)
-                        if ended.succeeded or self.cancellation.requested:
-                            continue
-                        self._attempts[index] = self._attempts.get(index, 0) + 1
-                        if self._attempts[index] <= self._policy.retries:
-                            waiting.append((index, job))
-                        else:
-                            stopping = stopping or self._policy.fail_fast
+                    if running and not self._free and not self._ended:
+                        self._news.get()
                 except KeyboardInterrupt:
                     self.cancellation.request()
         finally:
             threads.shutdown(wait=True, cancel_futures=True)
         return self.cancellation.requested
+
+    def _hear(
+        self,
+        number: int,
+        index: int,
+        job: JobType,
+        ended: EndedType | None,
+        error: BaseException | None,
+        running: set[int],
+        waiting: deque[tuple[int, JobType]],
+    ) -> bool:
+        """Tell how a run ended and see what follows; true when nothing more is to start.
+
+        An interrupt may come anywhere in here: the next call with the same run only does what is left.
+        """
+        if number not in running:
+            return False
+        if error is not None or ended is None:
+            running.discard(number)
+            raise error or AssertionError("a run ended without an end")
+        self._told(job, ended)
+        running.discard(number)
+        if ended.succeeded or self.cancellation.requested:
+            return False
+        self._attempts[index] = self._attempts.get(index, 0) + 1
+        if self._attempts[index] <= self._policy.retries:
+            waiting.append((index, job))
+            return False
+        return self._policy.fail_fast
+
+    def _one(self, number: int, index: int, job: JobType) -> None:
+        """One run in its thread. Its place is free when its command has ended, at the latest at its end."""
+        told = False
+
+        def free() -> None:
+            nonlocal told
+            if not told:
+                told = True
+                self._free.append(None)
+                self._news.put(None)
+
+        ended, error = None, None
+        try:
+            # Before the next one starts, it must be known whether it shall.
+            early = (lambda: None) if self._policy.fail_fast else free
+            ended = self._carry_out(job, self.cancellation, early)
+        except BaseException as problem:
+            error = problem
+        self._ended.append((number, index, job, ended, error))
+        free()
+        self._news.put(None)

@@ -49,7 +49,7 @@ def readable(path: bytes) -> str:
     return _ODD.sub(lambda match: "".join(f"\\x{byte:02x}" for byte in os.fsencode(match[0])), text)
 
 
-def source_digest(source_dir: Path) -> str | None:
+def source_digest(source_dir: Path, runs_dir: Path | None = None) -> str | None:
     """One sha256 for all files of a folder, equal on every machine that has equal files.
 
     It is the digest of the list that `sha256sum` prints for the files in byte order of their
@@ -59,15 +59,19 @@ def source_digest(source_dir: Path) -> str | None:
     `*.pyc`, version control and environments (`NOT_SOURCE`, folders with a `pyvenv.cfg`) are
     left out. Modes and times do not count.
 
+    Args:
+        runs_dir: folder of runs, which each run changes; left out where it lies in the source.
+
     Returns:
         The digest, or None when the folder can not be read or has more than `MAX_FILES` or
         `MAX_BYTES`.
     """
     root = os.fsencode(source_dir)
+    runs = None if runs_dir is None else os.path.relpath(os.fsencode(runs_dir), root)
     listing = hashlib.sha256()
     left = MAX_BYTES
     try:
-        paths = sorted(_files(root, b""))
+        paths = sorted(_files(root, b"", runs))
     except OSError:
         return None
     if len(paths) > MAX_FILES:
@@ -81,18 +85,16 @@ def source_digest(source_dir: Path) -> str | None:
     return listing.hexdigest()
 
 
-def _files(root: bytes, folder: bytes) -> Iterator[bytes]:
+def _files(root: bytes, folder: bytes, runs: bytes | None) -> Iterator[bytes]:
     """Paths of regular files and links below a folder, relative to the root; stops past `MAX_FILES`."""
     count = 0
     with os.scandir(os.path.join(root, folder)) as entries:
         for entry in entries:
             path = os.path.join(folder, entry.name)
             if entry.is_dir(follow_symlinks=False):
-                if os.fsdecode(entry.name) in NOT_SOURCE or os.path.exists(
-                    os.path.join(entry.path, b"pyvenv.cfg")
-                ):
+                if path == runs or os.fsdecode(entry.name) in NOT_SOURCE or _is_environment(entry.path):
                     continue
-                found = _files(root, path)
+                found = _files(root, path, runs)
             elif entry.name.endswith(b".pyc") or not (entry.is_file() or entry.is_symlink()):
                 continue
             else:

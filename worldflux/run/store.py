@@ -11,13 +11,26 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from worldflux.errors import UsageError, WorldFluxError
 from worldflux.manifest import io
 from worldflux.manifest.model import Manifest, new_run_id
 from worldflux.run.machine import owner_alive
+from worldflux.run.outcome import Ending
+
+if TYPE_CHECKING:
+    from worldflux.manifest.parts import Error
 
 MANIFEST = "manifest.json"
+#: How a run ended of which nothing more is known.
+LOST = Ending(
+    "interrupted",
+    None,
+    "interrupted",
+    "the process that recorded this run ended before the run did",
+    "run it again",
+)
 RUN_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\Z")
 
 
@@ -118,19 +131,19 @@ def _alive(manifest: Manifest) -> bool:
     return owner is not None and owner_alive(owner) is True
 
 
-def supersede(runs_dir: Path, run_id: str) -> None:
-    """Close the record of a run whose job is being started again, wherever it ran.
+def supersede(runs_dir: Path, run_id: str, ending: Ending | None = None) -> None:
+    """Close the record of a run whose job has ended or is being started again, wherever it ran.
 
     Whoever calls this knows that the earlier process has ended; one that still lives on this
-    machine is left alone.
+    machine is left alone. `ending`: what else is known; `interrupted` when nothing is.
     """
     manifest = load(runs_dir, run_id).manifest
     if manifest is None or manifest.final or _alive(manifest):
         return
-    _interrupt(runs_dir / run_id, manifest)
+    _interrupt(runs_dir / run_id, manifest, ending or LOST)
 
 
-def _interrupt(folder: Path, manifest: Manifest) -> None:
+def _interrupt(folder: Path, manifest: Manifest, ending: Ending = LOST) -> None:
     """Close the record of a run whose process died, and end what it left running.
 
     The record is written only where that is possible; a read-only folder is reported just the same.
@@ -143,14 +156,8 @@ def _interrupt(folder: Path, manifest: Manifest) -> None:
 
         end_survivors(mark)
     remove_temporary(folder)
-    manifest.finish(
-        "interrupted",
-        error={
-            "code": "interrupted",
-            "message": "the process that recorded this run ended before the run did",
-            "hint": "run it again",
-        },
-    )
+    error: Error = {"code": ending.code, "message": ending.message, "hint": ending.hint}
+    manifest.finish(ending.status, exit_code=ending.exit_code, error=error)
     try:
         io.write(folder / MANIFEST, manifest)
     except WorldFluxError:

@@ -117,7 +117,8 @@ class RuntimePlugin(Protocol):
     """A place where commands run.
 
     Class attribute `name` is what users write as `runtime=NAME`: lower case letters, digits
-    and dashes. A runtime whose runs cost money has a class attribute `paid = True`.
+    and dashes. A runtime whose runs cost money has a class attribute `paid = True`; one of
+    whose runs nothing is left when `run` returns has `ends_with_run = True`.
     """
 
     name: str

@@ -17,6 +17,7 @@ import re
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
 from worldflux.errors import RefusedError, UsageError
@@ -248,8 +249,16 @@ def _belongs_to_the_run(name: str) -> bool:
     return name.startswith(("WORLDFLUX_", "PYTHON")) or name in (*FIXED, "PATH", "TMPDIR")
 
 
-def _matches(name: str, patterns: Sequence[str]) -> bool:
-    return any(name.startswith(p[:-1]) if p.endswith("*") else name == p for p in patterns)
+def _matches(name: str, patterns: tuple[str, ...]) -> bool:
+    exact, starts = _sorted_out(patterns)
+    return name in exact or name.startswith(starts)
+
+
+@cache
+def _sorted_out(patterns: tuple[str, ...]) -> tuple[frozenset[str], tuple[str, ...]]:
+    """Exact names, and the starts of names that end in `*`."""
+    starts = tuple(pattern[:-1] for pattern in patterns if pattern.endswith("*"))
+    return frozenset(pattern for pattern in patterns if not pattern.endswith("*")), starts
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -31,6 +31,8 @@ class LocalCommand:
     """
 
     name = "local-command"
+    #: Nothing of a run is left when `run` returns, so another one may take its place before its teardown.
+    ends_with_run = True
 
     def __init__(self, *, manifest: str, grace_seconds: float = 10.0, log_cap_mb: float = 256) -> None:
         self.manifest = str(manifest)

@@ -27,6 +27,8 @@ class LocalPlugin:
     """
 
     name = "local"
+    #: Nothing of a run is left when `run` returns, so another one may take its place before its teardown.
+    ends_with_run = True
 
     def __init__(
         self,

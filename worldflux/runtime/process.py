@@ -24,7 +24,7 @@ from pathlib import Path
 from types import FrameType
 
 from worldflux.errors import UsageError
-from worldflux.runtime.spawning import Request, Spawned, clear_record, open_log, reap
+from worldflux.runtime.spawning import Request, Spawned, clear_record, disown_forker, open_log, reap
 from worldflux.runtime.survivors import MARK, end_survivors, survivors
 
 __all__ = ["CommandProcess", "Limits", "ProcessExit", "end_survivors", "read_exit", "survivors"]
@@ -151,15 +151,16 @@ _TYPES: dict[str, tuple[type, ...]] = {
 class CommandProcess:
     """A running command. `wait` must be called once; all methods may be called from any thread."""
 
-    def __init__(self, spawned: Spawned, pid: int, mark: str, exit_path: Path) -> None:
+    def __init__(self, pid: int, spawned: Spawned, mark: str, exit_path: Path) -> None:
         self.pid = pid
         self.shim_pid = spawned.pid
+        self._forked = spawned.forked
         self._control = spawned.control
         self._report = spawned.report
         self._mark = mark
         self._exit_path = exit_path
         self._began = time.monotonic()
-        self._received = b""
+        self._received = spawned.rest
         self._result: ProcessExit | None = None
         self._interrupts = 0
         # Re-entrant: a signal handler may call stop() while its own thread is in stop().
@@ -210,7 +211,7 @@ class CommandProcess:
         try:
             clear_record(exit_path)
             spawned = Spawned.spawn(log)
-            process = cls(spawned, spawned.hand_over(request), env.get(MARK, ""), exit_path)
+            process = cls(spawned.hand_over(request), spawned, env.get(MARK, ""), exit_path)
             return process
         finally:
             os.close(log)
@@ -288,7 +289,11 @@ class CommandProcess:
                     if not part:
                         break
                     self._received += part
-                reap(self.shim_pid)
+                if self._forked:
+                    while os.read(self._report, 65536):  # it ends when the shim is gone
+                        pass
+                else:
+                    reap(self.shim_pid)
                 self._disown()
                 # Only the pipe is trusted: the command can write to the record's place, too.
                 result = _parse(self._received)
@@ -328,6 +333,7 @@ _live: weakref.WeakSet[CommandProcess] = weakref.WeakSet()
 
 
 def _disown_after_fork() -> None:
+    disown_forker()
     for process in list(_live):
         process._writing = threading.RLock()  # may have been held by a thread that is not here
         process._disown()

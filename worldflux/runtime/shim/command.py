@@ -54,10 +54,8 @@ def become_command(spec: Spec, output: int, failure: int, shim: int) -> NoReturn
         signal.set_wakeup_fd(-1)
         os.setsid()
         for number in signal.valid_signals():
-            try:
+            if signal.getsignal(number) not in (signal.SIG_DFL, None):  # None: not Python's to set
                 signal.signal(number, signal.SIG_DFL)
-            except (OSError, ValueError):  # SIGKILL and SIGSTOP
-                continue
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
         prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != shim:

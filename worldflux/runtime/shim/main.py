@@ -3,7 +3,7 @@
 Descriptors it is started with:
     3  control: the specification, then one byte per request (`S` stop, `K` kill now); end of
        file says that the client is gone
-    4  report: `started PID` or `failed STAGE ERRNO`, and one line with the record at the end
+    4  report: `started PID OWN_PID` or `failed STAGE ERRNO`, and one line with the record at the end
     5  log: opened by the client for appending
 """
 
@@ -91,7 +91,7 @@ class Shim:
             return False
         self.watch_leader()
         self.pump = Pump(source, LOG, self.spec.log_cap)
-        report(b"started %d" % self.leader)
+        report(b"started %d %d" % (self.leader, self.pid))
         return True
 
     # ---- while it runs ---------------------------------------------------------------------
@@ -319,17 +319,17 @@ def report(line: bytes) -> None:
         pass
 
 
-def settle() -> None:
-    """Leave the client's session and keep none of its descriptors but the three."""
+def settle(last: int = LOG) -> None:
+    """Leave the client's session and keep none of its descriptors beyond the last one that is used."""
     if os.getsid(0) != os.getpid():
         os.setsid()
     for name in os.listdir("/proc/self/fd" if LINUX else "/dev/fd"):
-        if int(name) > LOG:
+        if int(name) > last:
             try:
                 os.close(int(name))
             except OSError:  # the one that listed the folder
                 pass
-    for fd in (CONTROL, REPORT, LOG):
+    for fd in range(CONTROL, last + 1):
         os.set_inheritable(fd, False)
 
 

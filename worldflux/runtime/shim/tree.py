@@ -15,10 +15,15 @@ else:
 LINUX = sys.platform == "linux"
 
 PR_SET_PDEATHSIG = 1
+PR_GET_DUMPABLE = 3
 PR_SET_CHILD_SUBREAPER = 36
 
 #: Whether the kernel lists the children of a process; otherwise all processes are looked at.
 CHILDREN_FILES = os.path.exists(f"/proc/self/task/{os.getpid()}/children")
+
+
+#: Address of the function once it was looked up.
+_prctl = 0
 
 
 def prctl(option: int, value: int) -> bool:
@@ -28,8 +33,9 @@ def prctl(option: int, value: int) -> bool:
     try:
         import _ctypes  # a quarter of the time of `import ctypes`
 
-        library = _ctypes.dlopen(None, 2)  # type: ignore[arg-type]
-        return bool(_ctypes.call_function(_ctypes.dlsym(library, "prctl"), (option, value, 0, 0, 0)) == 0)
+        global _prctl
+        _prctl = _prctl or _ctypes.dlsym(_ctypes.dlopen(None, 2), "prctl")  # type: ignore[arg-type]
+        return bool(_ctypes.call_function(_prctl, (option, value, 0, 0, 0)) == 0)
     except (ImportError, AttributeError):
         import ctypes
 

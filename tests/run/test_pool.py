@@ -1,0 +1,114 @@
+"""Jobs side by side: never more commands than allowed, and no idle place while a record is written."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+
+from worldflux.run.cancel import Cancellation
+from worldflux.run.pool import Policy, Pool
+
+
+@dataclass
+class Ended:
+    succeeded: bool = True
+
+
+class Work:
+    """Commands that last a moment, and records that take as long again."""
+
+    def __init__(self, fails: int = 0, seconds: float = 0.02) -> None:
+        self.fails, self.seconds = fails, seconds
+        self.lock = threading.Lock()
+        self.commands = self.most_commands = self.alive = self.most_alive = 0
+        self.begun: list[int] = []
+        self.told: list[tuple[int, bool | None]] = []
+
+    def carry_out(self, job: int, cancellation: Cancellation, command_ended: Callable[[], None]) -> Ended:
+        with self.lock:
+            self.begun.append(job)
+            self.commands, self.alive = self.commands + 1, self.alive + 1
+            self.most_commands = max(self.most_commands, self.commands)
+            self.most_alive = max(self.most_alive, self.alive)
+        time.sleep(self.seconds)
+        with self.lock:
+            self.commands -= 1
+        command_ended()
+        command_ended()
+        time.sleep(self.seconds)
+        with self.lock:
+            self.alive -= 1
+            self.fails -= 1
+        return Ended(self.fails < 0)
+
+    def tell(self, job: int, ended: Ended | None) -> None:
+        self.told.append((job, None if ended is None else ended.succeeded))
+
+    def run(self, jobs: int, policy: Policy) -> Pool[int, Ended]:
+        pool: Pool[int, Ended] = Pool(policy, self.carry_out, self.tell)
+        pool.run(range(jobs))
+        return pool
+
+
+def test_a_place_is_free_when_its_command_has_ended() -> None:
+    """The next command starts while the record of the one before is written; commands keep to their number."""
+    work = Work()
+    work.run(24, Policy(parallel=3))
+    assert sorted(work.begun) == list(range(24))
+    assert work.most_commands <= 3
+    assert 3 < work.most_alive <= 6
+    assert [job for job, ended in work.told if ended] and len(work.told) == 48
+
+
+def test_one_at_a_time_is_one_at_a_time() -> None:
+    """With one place, no two commands ever overlap, and jobs start in order."""
+    work = Work(seconds=0.005)
+    work.run(12, Policy(parallel=1))
+    assert work.most_commands == 1 and work.begun == list(range(12))
+
+
+def test_fail_fast_knows_the_end_before_the_next_start() -> None:
+    """With fail_fast, a place is kept until the record says how it went: nothing starts after a failure."""
+    work = Work(fails=1)
+    work.run(10, Policy(parallel=1, fail_fast=True))
+    assert work.begun == [0] and work.most_alive == 1
+
+
+@pytest.mark.parametrize("parallel", [1, 4])
+def test_retries(parallel: int) -> None:
+    """A job that failed starts again, at most as often as asked."""
+    work = Work(fails=3, seconds=0.002)
+    work.run(1, Policy(parallel=parallel, retries=2))
+    assert work.begun == [0, 0, 0]
+    work = Work(fails=2, seconds=0.002)
+    work.run(3, Policy(parallel=parallel, retries=5))
+    assert len(work.begun) == 5 and sorted(set(work.begun)) == [0, 1, 2]
+
+
+def test_nothing_starts_after_a_stop() -> None:
+    """Once a stop is asked for, what runs ends and is told, and nothing else starts."""
+    work = Work()
+    pool: Pool[int, Ended] = Pool(Policy(parallel=2), work.carry_out, work.tell)
+    threading.Timer(0.05, pool.cancellation.request).start()
+    assert pool.run(range(1000)) is True
+    assert len(work.begun) < 20
+    assert sorted(job for job, ended in work.told if ended is not None) == sorted(work.begun)
+
+
+def test_an_error_of_a_job_is_raised_after_the_others_ended() -> None:
+    """A bug in one run is not hidden, and leaves no thread at work."""
+    work = Work()
+
+    def carry_out(job: int, cancellation: Cancellation, command_ended: Callable[[], None]) -> Ended:
+        if job == 1:
+            raise ZeroDivisionError
+        return work.carry_out(job, cancellation, command_ended)
+
+    pool: Pool[int, Ended] = Pool(Policy(parallel=2), carry_out, work.tell)
+    with pytest.raises(ZeroDivisionError):
+        pool.run(range(4))
+    assert work.alive == 0

@@ -113,7 +113,11 @@ class RunsPage {
 
   change(part) {
     Object.assign(this.view, part);
-    if ("columns" in part) keepColumns(this.view);
+    if ("columns" in part) {
+      keepColumns(this.view);
+      // At once with what is here; the values of a new column follow.
+      if (this.rows && this.rows.started && !this.view.group) this.drawn();
+    }
     showView(this.view);
     this.load();
   }

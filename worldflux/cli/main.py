@@ -31,7 +31,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "auth": ("worldflux.cli.auth", "sign in to a server, and out"),
     "sync": ("worldflux.cli.sync", "bring runs to a server"),
     "import": ("worldflux.cli.imports", "bring a LeRobot policy or dataset into the catalog"),
-    "evidence": ("worldflux.cli.evidence", "packages of runs that others can verify, and the keys that sign them"),
+    "evidence": (
+        "worldflux.cli.evidence",
+        "packages of runs that others can verify, and the keys that sign them",
+    ),
     "recipe": ("worldflux.cli.recipe", "list and check recipes"),
     "server": ("worldflux.cli.server", "keep a server of your own"),
     "schema": ("worldflux.cli.schema", "print a JSON Schema"),

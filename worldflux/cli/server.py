@@ -94,8 +94,6 @@ def open_database(settings: Settings, *, upgrade: bool = True) -> Database:
             "pip install 'worldflux[server]'",
             code="extra",
         ) from None
-    from sqlalchemy.exc import DBAPIError
-
     opened = db.connect(settings.folder, settings.database)
     try:
         if upgrade:
@@ -103,7 +101,7 @@ def open_database(settings: Settings, *, upgrade: bool = True) -> Database:
         else:
             with opened.read():
                 pass
-    except DBAPIError as error:
+    except db.Broken as error:
         opened.close()
         reason = str(error.orig).strip().splitlines()[-1][:300]
         raise WorldFluxError(

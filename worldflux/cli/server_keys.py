@@ -81,23 +81,19 @@ def create_key(args: argparse.Namespace) -> Answer:
 
 
 def list_keys(args: argparse.Namespace) -> Answer:
-    from sqlalchemy import select
-
     from worldflux.cli import render
     from worldflux.cli.server import open_database, settings_of
     from worldflux.manifest.model import utc_now
-    from worldflux.server.tables import api_keys
+    from worldflux.server import keys
 
     database = open_database(settings_of(args))
     with database.read() as connection:
-        workspace = _workspace(connection, args.workspace)
-        query = select(api_keys).where(api_keys.c.workspace_id == workspace).order_by(api_keys.c.pk)
-        found = [dict(row) for row in connection.execute(query).mappings()]
+        found = keys.of_workspace(connection, _workspace(connection, args.workspace))
     database.close()
     now = utc_now()
     rows = []
     for row in found:
-        ends = min(filter(None, (row["expires_at"], row["revoked_at"])), default=None)
+        ends = keys.ends_at(row)
         state = (
             "good" if ends is None or ends > now else "revoked" if row["revoked_at"] == ends else "expired"
         )
@@ -117,24 +113,21 @@ def list_keys(args: argparse.Namespace) -> Answer:
 
 
 def revoke_key(args: argparse.Namespace) -> Answer:
-    from sqlalchemy import select, update
-
     from worldflux.cli.server import open_database, settings_of
     from worldflux.errors import UsageError
     from worldflux.manifest.model import utc_now
-    from worldflux.server import audit
-    from worldflux.server.tables import api_keys
+    from worldflux.server import audit, keys
 
     database = open_database(settings_of(args))
     with database.write() as connection:
         workspace = _workspace(connection, args.workspace)
-        which = (api_keys.c.workspace_id == workspace, api_keys.c.public_id == args.key)
-        row = connection.execute(select(api_keys.c.revoked_at).where(*which)).first()
+        row = keys.named(connection, workspace, args.key)
         if row is None:
             raise UsageError("there is no such key in this workspace", "worldflux server key list")
-        if row.revoked_at is None or row.revoked_at > utc_now():
-            connection.execute(update(api_keys).where(*which).values(revoked_at=utc_now()))
-            audit.record(database, connection, workspace, "server", "key.revoke", args.key)
+        now = utc_now()
+        keys.revoke(connection, row, now)
+        if row["revoked_at"] is None or row["revoked_at"] > now:
+            audit.record(database, connection, workspace, "server", "key.revoke", args.key, name=row["name"])
     database.close()
     return Answer({"id": args.key, "revoked": True}, f"{args.key} is worthless now")
 
@@ -185,12 +178,10 @@ def _scopes(text: str | None) -> list[str]:
 
 
 def _workspace(connection: Any, slug: str) -> int:
-    from sqlalchemy import select
-
     from worldflux.errors import UsageError
-    from worldflux.server.tables import workspaces
+    from worldflux.server import keys
 
-    found: int | None = connection.execute(select(workspaces.c.pk).where(workspaces.c.slug == slug)).scalar()
+    found = keys.workspace_pk(connection, slug)
     if found is None:
         hint = "worldflux server start makes the first one" if slug == WORKSPACE else "check --workspace"
         raise UsageError(f"there is no workspace `{slug[:64]}`", hint)

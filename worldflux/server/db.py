@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 FILE = "worldflux.db"
 
+#: What is raised when the database can not do what it is asked to: unreachable, locked, damaged, full.
+Broken = DBAPIError
+
 #: How long a write waits for the other writers.
 WAIT_SECONDS = 30.0
 

@@ -105,6 +105,40 @@ def create(
     return made
 
 
+def of_workspace(connection: Connection, workspace_id: int) -> list[Mapping[str, Any]]:
+    """Rows of all keys of a workspace, newest first."""
+    query = (
+        select(api_keys)
+        .where(api_keys.c.workspace_id == workspace_id)
+        .order_by(api_keys.c.created_at.desc(), api_keys.c.pk.desc())
+    )
+    return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def named(connection: Connection, workspace_id: int, key_id: str) -> Mapping[str, Any] | None:
+    """The row of a workspace's key; None when it has no such key."""
+    query = select(api_keys).where(api_keys.c.workspace_id == workspace_id, api_keys.c.public_id == key_id)
+    row = connection.execute(query).mappings().first() if is_public_id(key_id) else None
+    return None if row is None else dict(row)
+
+
+def revoke(connection: Connection, row: Mapping[str, Any], at: str) -> None:
+    """Let a key end at a time; one that ends sooner stays as it is. Writes no audit record."""
+    if row["revoked_at"] is None or row["revoked_at"] > at:
+        connection.execute(update(api_keys).where(api_keys.c.pk == row["pk"]).values(revoked_at=at))
+
+
+def ends_at(row: Mapping[str, Any]) -> str | None:
+    """When a key stops to be good, by its expiry or because it was revoked; None for never."""
+    return min(filter(None, (row["expires_at"], row["revoked_at"])), default=None)
+
+
+def workspace_pk(connection: Connection, slug: str) -> int | None:
+    """The workspace of that name; None when there is none."""
+    found: int | None = connection.execute(select(workspaces.c.pk).where(workspaces.c.slug == slug)).scalar()
+    return found
+
+
 def find(connection: Connection, text: str) -> Mapping[str, Any] | None:
     """The row of a key that is valid now, with its workspace's slug as `workspace`; else None."""
     hashed = digest(text)

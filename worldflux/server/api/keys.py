@@ -8,14 +8,13 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel, ConfigDict, Field
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection
 
 from worldflux.manifest.model import utc_now
 from worldflux.server import audit, bodies, keys
 from worldflux.server.auth import Principal, require
 from worldflux.server.core import CoreDep
 from worldflux.server.problems import Problem, not_found
-from worldflux.server.tables import api_keys
 
 router = APIRouter(prefix="/api/api-keys", tags=["api keys"])
 
@@ -48,12 +47,7 @@ class Rotation(BaseModel):
 def list_keys(core: CoreDep, who: Admin) -> dict[str, Any]:
     """The workspace's keys, newest first; of each its last four characters."""
     with core.db.read() as connection:
-        rows = connection.execute(
-            select(api_keys)
-            .where(api_keys.c.workspace_id == who.workspace_id)
-            .order_by(api_keys.c.created_at.desc(), api_keys.c.pk.desc())
-        ).mappings()
-        return {"keys": [shown(dict(row)) for row in rows]}
+        return {"keys": [shown(row) for row in keys.of_workspace(connection, who.workspace_id)]}
 
 
 @router.post("", status_code=201, openapi_extra=bodies.described(KeyOrder))
@@ -79,7 +73,7 @@ def revoke_key(core: CoreDep, who: Admin, key_id: str) -> dict[str, Any]:
     """Make a key worthless from now on; a second time changes nothing."""
     with core.db.write() as connection:
         row = _row(connection, who.workspace_id, key_id)
-        revoke(connection, row, utc_now())
+        keys.revoke(connection, row, utc_now())
         if row["revoked_at"] is None or row["revoked_at"] > utc_now():
             audit.record(
                 core.db, connection, who.workspace_id, who.id, "key.revoke", key_id, name=row["name"]
@@ -102,7 +96,7 @@ def rotate_key(
             connection, who.workspace_id, row["name"], row["scopes"].split(),
             expires_at=keys.after_days(how.expires_days), created_by=who.id,
         )  # fmt: skip
-        revoke(connection, row, end)
+        keys.revoke(connection, row, end)
         audit.record(
             core.db,
             connection,
@@ -129,12 +123,6 @@ def check_scopes(who: Principal, scopes: list[str]) -> None:
         who.need(scope)
 
 
-def revoke(connection: Connection, row: Mapping[str, Any], at: str) -> None:
-    """Let a key end at a time; one that ends sooner stays as it is."""
-    if row["revoked_at"] is None or row["revoked_at"] > at:
-        connection.execute(update(api_keys).where(api_keys.c.pk == row["pk"]).values(revoked_at=at))
-
-
 def shown(row: Mapping[str, Any]) -> dict[str, Any]:
     """A key as others may see it."""
     names = ("name", "last4", "created_at", "created_by", "expires_at", "last_used_at", "revoked_at")
@@ -142,8 +130,7 @@ def shown(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _row(connection: Connection, workspace_id: int, key_id: str) -> Mapping[str, Any]:
-    query = select(api_keys).where(api_keys.c.workspace_id == workspace_id, api_keys.c.public_id == key_id)
-    row = connection.execute(query).mappings().first() if keys.is_public_id(key_id) else None
+    row = keys.named(connection, workspace_id, key_id)
     if row is None:
         raise not_found("key")
-    return dict(row)
+    return row

@@ -93,6 +93,14 @@ def test_a_worldflux_key_is_known_by_its_checksum() -> None:
         assert not secret_vendors.is_worldflux_key(typo) and rules({"a": typo}) == []
 
 
+@pytest.mark.parametrize("odd", ["-", "_", "é", "\ud800"])
+def test_a_key_has_letters_and_digits_only(odd: str) -> None:
+    """Another character makes it no key, whatever its checksum, and half a character is no accident."""
+    head = "wfx_" + odd + body(32)
+    end = secret_vendors.worldflux_checksum(head) if odd != "\ud800" else "0" * 6
+    assert not secret_vendors.is_worldflux_key(head + end)
+
+
 def test_the_secret_half_of_an_aws_key_is_known_beside_the_public_half() -> None:
     """40 mixed characters are a secret next to an access key id, and nothing on their own."""
     secret = body(20) + "/" + body(19, seed=5)

@@ -207,6 +207,8 @@ class TestLastSecond:
         assert new["token"] != old["token"] and new["scopes"] == old["scopes"] and new["name"] == old["name"]
         for key in (old["token"], new["token"]):
             patient.call("GET", "/api/sync", key=key, expect=200)
+        told = patient.call("GET", "/api/sync", key=old["token"], expect=200).json()["key"]["expires_at"]
+        assert datetime.fromisoformat(told) <= end, "it says that it lives on after the overlap"
         patient.call("POST", f"/api/api-keys/{old['id']}/rotate", json=order, expect=409)
         codes = [code for _, code, _ in self.watch(patient, old["token"], end)]
         assert codes[0] == 200 and codes[-1] == 401 and codes == sorted(codes)

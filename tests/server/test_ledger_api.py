@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import hashlib
 import json
 import os
@@ -198,6 +199,19 @@ def test_evidence_as_one_body(shared_server: Server, tmp_path: Path) -> None:
     answer = shared_server.call("PUT", path, data=data, headers=headers, expect=200).json()
     assert answer["verdict"]["state"] == "unsigned" and answer["sha256"] == hashlib.sha256(data).hexdigest()
     assert shared_server.call("GET", f"/api/runs/{run.run_id}").json()["evidence"] == "unsigned"
+
+
+def test_evidence_of_an_earlier_record_does_not_count(shared_server: Server, tmp_path: Path) -> None:
+    """A run that goes on after an interruption gets another record; what was signed before is not about it."""
+    run = SentRun(project="evidence", status="interrupted")
+    store(shared_server, run)
+    data, path = packed(run, tmp_path, None).read_bytes(), f"/api/runs/{run.run_id}"
+    shared_server.call(
+        "PUT", f"{path}/evidence", data=data, headers={"Content-Type": "application/zip"}, expect=200
+    )
+    assert shared_server.call("GET", path).json()["evidence"] == "unsigned"
+    store(shared_server, dataclasses.replace(run, status="succeeded"))
+    assert shared_server.call("GET", path).json()["evidence"] == "none"
 
 
 def test_evidence_that_does_not_belong_is_refused(

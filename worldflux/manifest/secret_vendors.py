@@ -42,7 +42,9 @@ def worldflux_checksum(head: str) -> str:
 
 def is_worldflux_key(text: str) -> bool:
     """Whether a text is a WorldFlux API key with a right checksum; says nothing about who it belongs to."""
-    return len(text) == 43 and text.startswith("wfx_") and worldflux_checksum(text[:37]) == text[37:]
+    if len(text) != 43 or not text.startswith("wfx_") or not (text.isascii() and text[4:].isalnum()):
+        return False
+    return worldflux_checksum(text[:37]) == text[37:]
 
 
 def _is_jwt(text: str) -> bool:

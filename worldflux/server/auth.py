@@ -149,7 +149,7 @@ def principal(core: Core, request: Request, token: str) -> Principal | None:
         # Reading goes on when nothing can be written.
         with contextlib.suppress(Problem), core.db.write() as connection:
             keys.touch(connection, row["pk"])
-    details = {name: row[name] for name in ("expires_at", "last4", "created_at")}
+    details = {"expires_at": keys.ends_at(row), "last4": row["last4"], "created_at": row["created_at"]}
     return Principal(
         row["workspace_id"], row["workspace"], "key", row["public_id"], row["name"],
         frozenset(row["scopes"].split()), details=details,

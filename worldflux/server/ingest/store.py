@@ -226,9 +226,9 @@ def _append_to_ledger(
         for verdict, entry in zip(finished, made, strict=True):
             verdict.ledger = dict(entry)
             told.append({"the_pk": pks[verdict.run], "seq": entry["seq"]})
-    connection.execute(
-        update(runs).where(runs.c.pk == bindparam("the_pk")).values(ledger_seq=bindparam("seq")), told
-    )
+    # Evidence that came before is about another record.
+    values = {"ledger_seq": bindparam("seq"), "evidence": "none", "signature": False}
+    connection.execute(update(runs).where(runs.c.pk == bindparam("the_pk")).values(**values), told)
 
 
 def _entry(verdict: Verdict) -> tuple[str, str, int, str]:

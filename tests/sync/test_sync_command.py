@@ -187,6 +187,17 @@ def test_sync_on_never_changes_how_a_run_ended(wf: Run, project: Path, status: s
 
 
 @pytest.mark.slow
+def test_what_is_run_again_is_synced_too(wf: Run, project: Path) -> None:
+    """`runs rerun` of a run that had sync=on brings the repetition to the server as well."""
+    write_recipe(project, "print('done')")
+    assert wf("run", "mine", "sync=on").code == 0
+    again = wf("runs", "rerun", "last")
+    assert again.code == 0 and "synced:" in again.out, again.out
+    listed = wf("--json", "runs", "list", "--remote").data["runs"]
+    assert {run["run_id"] for run in listed} >= set(os.listdir(project / "runs")) - {".launcher"}
+
+
+@pytest.mark.slow
 def test_a_sweep_is_synced_once_at_its_end(wf: Run, project: Path, server: Server) -> None:
     """All runs of a sweep go together, in a few requests; a server that is down changes nothing."""
     write_recipe(project, "print('done')")

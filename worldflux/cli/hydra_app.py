@@ -108,7 +108,7 @@ def _report(request: Any) -> int:
 
     project = load_project()
     record = carry_out(request, project, Console(sys.stdout))
-    return render.show(and_sync(answer(record), record, request, project), COMMAND, False)
+    return render.show(and_sync(answer(record), record, request.spec, project), COMMAND, False)
 
 
 def task(config: Any) -> Any:

@@ -113,7 +113,7 @@ def _plugin(project: Project, name: str) -> Any:
 
 def attach(args: argparse.Namespace) -> Answer:
     from worldflux.cli.live import Console
-    from worldflux.cli.run import answer
+    from worldflux.cli.run import and_sync, answer
     from worldflux.cli.session import make_place, plugin_of, terminate_as_interrupt
     from worldflux.config.project import load_project
     from worldflux.config.spec import RunSpec
@@ -131,4 +131,4 @@ def attach(args: argparse.Namespace) -> Answer:
         record = take_up(
             stored, spec, plugin_of(spec.runtime, project), place.install_dir, place.gate, observer
         )
-    return answer(record)
+    return and_sync(answer(record), record, spec, project)

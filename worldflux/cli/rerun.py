@@ -50,6 +50,7 @@ def register(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
 
 def rerun(args: argparse.Namespace) -> Answer:
     from worldflux.cli.live import Console
+    from worldflux.cli.run import and_sync
     from worldflux.cli.session import carry_out
     from worldflux.config.project import load_project
     from worldflux.run import store
@@ -70,7 +71,8 @@ def rerun(args: argparse.Namespace) -> Answer:
     if not args.json:
         _tell(original, stored.run_id, after)
     check = _check(stored.folder, original, record) if args.check else None
-    return _answer(stored.run_id, record, differences + after, check, args.json)
+    ended = _answer(stored.run_id, record, differences + after, check, args.json)
+    return and_sync(ended, record, request.spec, project)
 
 
 def _original(stored: StoredRun, check: bool) -> Manifest:

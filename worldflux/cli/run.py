@@ -11,7 +11,7 @@ from worldflux.errors import UsageError
 
 if TYPE_CHECKING:
     from worldflux.config.project import Project
-    from worldflux.config.request import RunRequest
+    from worldflux.config.spec import RunSpec
     from worldflux.run.engine import RunRecord
 
 FLAGS_OF_HYDRA = ("-m", "--multirun", "--cfg", "--info", "-sc", "--shell-completion")
@@ -80,12 +80,12 @@ def run(args: argparse.Namespace) -> Answer:
         return plan
     observer = Silent() if args.quiet or args.json else Console(sys.stdout)
     record = carry_out(request, project, observer)
-    return and_sync(answer(record), record, request, project)
+    return and_sync(answer(record), record, request.spec, project)
 
 
-def and_sync(ended: Answer, record: RunRecord, request: RunRequest, project: Project) -> Answer:
+def and_sync(ended: Answer, record: RunRecord, spec: RunSpec, project: Project) -> Answer:
     """With `sync=on`, bring the run to the server and say so; the exit code stays the run's own."""
-    if not request.spec.sync:
+    if not spec.sync:
         return ended
     from worldflux.cli.sync_after import add_to
 

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+import requests
 from sent_runs import SentRun, patch, result, send, sha256
 from server_process import Server, start
 from sqlalchemy import text
@@ -143,6 +144,28 @@ def test_keys_from_the_command_line(server: Server) -> None:
     assert server.command("key", "revoke", "key_unknown", code=2)["code"] == "usage"
     assert "runs:reed" in server.command("key", "create", "--scopes", "runs:reed", code=2)["message"]
     assert "nowhere" in server.command("key", "list", "--workspace", "nowhere", code=2)["message"]
+
+
+def test_people_from_the_command_line(server: Server) -> None:
+    """A person made beside the database signs in; made again, the new password counts and old sessions end."""
+
+    def sign_in(client: requests.Session, password: str) -> int:
+        body = {"login": "ada", "password": password}
+        return client.post(f"{server.url}/api/session", json=body, timeout=30).status_code
+
+    order = ("user", "create", "Ada", "--scopes", "runs:read", "--password-stdin")
+    told = server.command(*order, text="a calm long password\n")
+    assert told == {"login": "ada", "workspace": "default", "scopes": ["runs:read"]}
+    assert server.command(*order, text="short\n", code=2)["code"] == "password"
+    with requests.Session() as client:
+        client.trust_env = False
+        client.headers["Origin"] = server.url
+        assert sign_in(client, "a calm long password") == 201
+        assert client.get(f"{server.url}/api/runs", timeout=30).status_code == 200
+        server.command(*order, text="another calm password\n")
+        assert client.get(f"{server.url}/api/runs", timeout=30).status_code == 401
+        assert sign_in(client, "a calm long password") == 401
+        assert sign_in(client, "another calm password") == 201
 
 
 def test_a_key_ends_when_it_should(server: Server) -> None:

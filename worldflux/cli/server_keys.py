@@ -30,7 +30,7 @@ def register(actions: Any) -> None:
     ending.add_argument("key", metavar="ID", help="id of the key, as `key list` shows it")
     user = actions.add_parser("user", help="let people sign in with a password", description="People.")
     people = user.add_subparsers(dest="verb", metavar="VERB", required=True)
-    person = _verb(people, "user create", "let somebody sign in; the password is asked for", create_user)
+    person = _verb(people, "user create", "let somebody sign in, or give them a new password; it is asked for", create_user)
     person.add_argument("login", metavar="LOGIN", help="what they type to sign in")
     person.add_argument("--name", default="", metavar="N", help="what they are called")
     person.add_argument("--scopes", metavar="LIST", help="as for a key")
@@ -134,7 +134,7 @@ def revoke_key(args: argparse.Namespace) -> Answer:
 
 def create_user(args: argparse.Namespace) -> Answer:
     from worldflux.cli.server import open_database, settings_of
-    from worldflux.server import audit, users
+    from worldflux.server import audit, sessions, users
 
     scopes = _scopes(args.scopes)
     login = users.check_login(args.login)
@@ -143,6 +143,9 @@ def create_user(args: argparse.Namespace) -> Answer:
     with database.write() as connection:
         workspace = _workspace(connection, args.workspace)
         pk = users.create(connection, login, args.name, hashed)
+        # Of a login that there is already, the password becomes this one.
+        users.set_password(connection, pk, hashed)
+        sessions.close_others(connection, pk)
         users.join(connection, pk, workspace, scopes)
         audit.record(database, connection, workspace, "server", "user.create", login, scopes=scopes)
     database.close()

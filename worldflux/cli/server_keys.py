@@ -30,7 +30,9 @@ def register(actions: Any) -> None:
     ending.add_argument("key", metavar="ID", help="id of the key, as `key list` shows it")
     user = actions.add_parser("user", help="let people sign in with a password", description="People.")
     people = user.add_subparsers(dest="verb", metavar="VERB", required=True)
-    person = _verb(people, "user create", "let somebody sign in, or give them a new password; it is asked for", create_user)
+    person = _verb(
+        people, "user create", "let somebody sign in, or change their password; it is asked for", create_user
+    )
     person.add_argument("login", metavar="LOGIN", help="what they type to sign in")
     person.add_argument("--name", default="", metavar="N", help="what they are called")
     person.add_argument("--scopes", metavar="LIST", help="as for a key")

@@ -296,7 +296,7 @@ def test_the_end_is_stable(lab: Lab) -> None:
     process.stop()
     process.kill()
     assert process.wait() is first
-    assert state(process.shim_pid) == "Z"
+    assert eventually(lambda: state(process.shim_pid) == "Z")
 
 
 def test_a_request_after_the_end_changes_nothing(lab: Lab) -> None:

@@ -99,6 +99,16 @@ def test_without_a_key_a_package_is_unsigned_and_says_so(wf: Run, ran: Path) -> 
     assert wf("evidence", "verify", "--require", "signature").code == 1
 
 
+def test_the_only_key_signs_whatever_it_is_called(wf: Run, ran: Path) -> None:
+    """One key needs no choice; of two without a `default` none is taken, and that is said."""
+    wf("evidence", "key", "create", "mine")
+    built = wf("evidence", "build", "last")
+    assert built.code == 0 and "signed by" in built.out and "unsigned" not in built.out + built.err
+    wf("evidence", "key", "create", "other")
+    again = wf("evidence", "build", "last", "--force")
+    assert again.code == 0 and "--sign NAME" in again.err
+
+
 def test_a_strangers_signature_fails_until_it_is_trusted(wf: Run, ran: Path, tmp_path: Path) -> None:
     """Exit code 1 and the key's id; trusted by its enclosed public key it is verified; --signer names it."""
     theirs = {"WORLDFLUX_HOME": str(tmp_path / "theirs")}

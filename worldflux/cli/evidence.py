@@ -47,7 +47,9 @@ def _register_build(actions: Any) -> None:
     building.add_argument("--force", action="store_true", help="replace what is there")
     signing = building.add_mutually_exclusive_group()
     signing.add_argument(
-        "--sign", metavar="KEY", help="name of a key or a PEM file (default: the key `default`)"
+        "--sign",
+        metavar="KEY",
+        help="name of a key or a PEM file (default: the key `default`, or the only one)",
     )
     signing.add_argument("--unsigned", action="store_true", help="do not sign, though there is a key")
     signing.add_argument(
@@ -138,7 +140,13 @@ def described(built: Built) -> dict[str, Any]:
 def _warnings(built: Built, args: argparse.Namespace) -> list[str]:
     said = []
     if built.signer is None and not args.unsigned:
-        said.append("unsigned, for there is no key: worldflux evidence key create")
+        from worldflux.cli.evidence_keys import keys_dir
+        from worldflux.evidence import keys
+
+        if keys.names(keys_dir()):
+            said.append("unsigned, for no key is called `default`: --sign NAME (worldflux evidence key list)")
+        else:
+            said.append("unsigned, for there is no key: worldflux evidence key create")
     return said
 
 

@@ -26,7 +26,7 @@ _SHOWN_FROM = 256 * 1024 * 1024
 def signer_of(
     project: Project, *, named: str | None = None, unsigned: bool = False, keyless: bool = False
 ) -> Signer | None:
-    """Who signs: the key that is named, the key `default` where there is one, or nobody.
+    """Who signs: the key that is named, else the key `default` or the only one there is, or nobody.
 
     Raises:
         UsageError: there is no such key.
@@ -44,9 +44,10 @@ def signer_of(
         return KeylessSigner(interactive=sys.stdin.isatty())
     folder = keys_dir()
     if named is None:
-        if keys.DEFAULT not in keys.names(folder):
+        there = keys.names(folder)
+        if keys.DEFAULT not in there and len(there) != 1:
             return None
-        named = keys.DEFAULT
+        named = keys.DEFAULT if keys.DEFAULT in there else there[0]
     place = Path(named) if "/" in named or named.endswith(".pem") else folder
     refuse_inside_runs(place, project.runs_dir)
     return keys.load(folder, named)

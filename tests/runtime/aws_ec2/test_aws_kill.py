@@ -191,6 +191,7 @@ def test_a_host_finishes_without_its_client(world: World) -> None:
     client.process.kill()
     client.wait()
     until(lambda: machine.gone, "the end of the machine", 60)
+    until(lambda: not world.alive, "a machine that is terminated, not only stopped", 10)
     code, answer = world.cli("runs", "show", "last")
     assert answer["data"]["manifest"]["run"]["status"] == "interrupted"
     code, answer = world.cli("runs", "attach", "last")

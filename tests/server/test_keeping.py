@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -144,6 +146,26 @@ def test_keys_from_the_command_line(server: Server) -> None:
     assert server.command("key", "revoke", "key_unknown", code=2)["code"] == "usage"
     assert "runs:reed" in server.command("key", "create", "--scopes", "runs:reed", code=2)["message"]
     assert "nowhere" in server.command("key", "list", "--workspace", "nowhere", code=2)["message"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("start",), ("key", "list"), ("key", "create"), ("user", "create", "ada"), ("backup", "b"), ("gc",)],
+)
+@pytest.mark.parametrize("missing", ["sqlalchemy", "fastapi"])
+def test_without_the_extra(words: tuple[str, ...], missing: str, tmp_path: Path) -> None:
+    """Every command of the server names what is missing and how to install it, and makes nothing."""
+    program = (
+        f"import sys; sys.modules[{missing!r}] = None\n"
+        "from worldflux.cli.main import main\n"
+        f"sys.exit(main({['server', *words, '--data', 'd']!r}))"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, cwd=tmp_path
+    )
+    assert ended.returncode == 1 and ended.stdout == ""
+    assert missing in ended.stderr and "pip install 'worldflux[server]'" in ended.stderr, ended.stderr
+    assert "fault of WorldFlux" not in ended.stderr and list(tmp_path.iterdir()) == []
 
 
 def test_people_from_the_command_line(server: Server) -> None:

@@ -85,15 +85,8 @@ def open_database(settings: Settings, *, upgrade: bool = True) -> Database:
         WorldFluxError: the extra is not installed, the database can not be reached or is of a newer server.
     """
     from worldflux.errors import WorldFluxError
+    from worldflux.server import db, migrations
 
-    try:
-        from worldflux.server import db, migrations
-    except ModuleNotFoundError as error:
-        raise WorldFluxError(
-            f"the server needs {error.name}, which is not installed",
-            "pip install 'worldflux[server]'",
-            code="extra",
-        ) from None
     opened = db.connect(settings.folder, settings.database)
     try:
         if upgrade:

@@ -26,6 +26,8 @@ BIN = Path(sys.executable).parent
 #: The server runs the very code that the tests import, also in a copy of the project.
 CODE = str(Path(worldflux.__file__).parents[1])
 
+LEASH = str(Path(__file__).with_name("leash.py"))
+
 
 def postgres_bin() -> Path | None:
     """The folder of the newest PostgreSQL's programs; Debian keeps them off the PATH."""
@@ -54,9 +56,19 @@ class Postgres:
         return f"postgresql://postgres@/{name}?host={self.folder}"
 
 
+def leashed(end: signal.Signals, *words: str | Path, user: str | None = None) -> list[str]:
+    """A command that gets this signal when the test run, or the thread of it that starts it, is no more."""
+    return [sys.executable, "-IS", LEASH, str(int(end)), str(os.getpid()), user or "", *map(str, words)]
+
+
 @contextlib.contextmanager
-def running_postgres() -> Iterator[Postgres]:
-    """A PostgreSQL from nothing, gone without a trace afterwards."""
+def running_postgres(keep: Path | None = None, *settings: str) -> Iterator[Postgres]:
+    """A PostgreSQL from nothing, gone without a trace afterwards.
+
+    Args:
+        keep: where it lies and stays; what an earlier one left there is taken up. The path must be short.
+        settings: more of them, such as `shared_buffers=1GB`.
+    """
     programs = postgres_bin()
     if programs is None:
         if os.environ.get("WORLDFLUX_TEST_REQUIRE_ALL"):
@@ -64,29 +76,42 @@ def running_postgres() -> Iterator[Postgres]:
         pytest.skip("PostgreSQL is not installed")
     # It refuses to run as root, and a unix socket's path must be short.
     user = "postgres" if os.geteuid() == 0 else None
-    folder = Path(tempfile.mkdtemp(prefix="wfpg-", dir="/tmp"))
+    folder = keep or Path(tempfile.mkdtemp(prefix="wfpg-", dir="/tmp"))
+    folder.mkdir(exist_ok=True)
     if user:
         shutil.chown(folder, user)
     try:
         data = folder / "data"
-        subprocess.run(
-            [programs / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync",
-             "--locale", "C.UTF-8"],
-            check=True, capture_output=True, user=user, cwd=folder,
-        )  # fmt: skip
-        server = subprocess.Popen(
-            [programs / "postgres", "-D", data, "-k", folder, "-c", "listen_addresses=", "-c", "fsync=on",
-             "-c", "max_connections=100", "-c", "shared_buffers=32MB"],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, user=user, cwd=folder,
-        )  # fmt: skip
-        try:
-            _await_postgres(programs, folder, server)
+        if not data.exists():
+            subprocess.run(
+                [programs / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync",
+                 "--locale", "C.UTF-8"],
+                check=True, capture_output=True, user=user, cwd=folder,
+            )  # fmt: skip
+        with _postgres(programs, folder, user, keep is not None, settings):
             yield Postgres(folder)
-        finally:
-            server.send_signal(signal.SIGQUIT)
-            server.wait(30)
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        if keep is None:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _postgres(
+    programs: Path, folder: Path, user: str | None, keep: bool, settings: Sequence[str]
+) -> Iterator[None]:
+    chosen = ["listen_addresses=", "fsync=on", "max_connections=100", "shared_buffers=32MB", *settings]
+    words = [programs / "postgres", "-D", folder / "data", "-k", folder]
+    server = subprocess.Popen(
+        leashed(signal.SIGQUIT, *words, *(f"--{setting}" for setting in chosen), user=user),
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=folder,
+    )  # fmt: skip
+    try:
+        _await_postgres(programs, folder, server)
+        yield
+    finally:
+        # What is kept is written back first; what is not need not be.
+        server.send_signal(signal.SIGINT if keep else signal.SIGQUIT)
+        server.wait(60)
 
 
 def _await_postgres(programs: Path, folder: Path, server: subprocess.Popen[bytes]) -> None:
@@ -191,9 +216,10 @@ def environment() -> dict[str, str]:
 def start(data: Path, database: str | None = None, *arguments: str, port: str = "0") -> Server:
     """Start a server and wait until it answers. Its standard error goes to `data`/../server.err."""
     place = ["--data", str(data), *(["--database", database] if database else [])]
+    words = [BIN / "worldflux", "--json", "server", "start", *place, "--port", port, *arguments]
     with open(data.parent / f"{data.name}.err", "ab") as errors:
         process = subprocess.Popen(
-            [BIN / "worldflux", "--json", "server", "start", *place, "--port", port, *arguments],
+            leashed(signal.SIGKILL, *words),
             stdout=subprocess.PIPE, stderr=errors, text=True, start_new_session=True, env=environment(),
         )  # fmt: skip
     assert process.stdout is not None

@@ -104,7 +104,7 @@ def open_database(settings: Settings, *, upgrade: bool = True) -> Database:
 
 
 def start_server(args: argparse.Namespace) -> Answer:
-    from worldflux.server import serve
+    from worldflux.server import blobs, serve
 
     listen = serve.Listen(
         args.host, args.port, args.tls_certificate, args.tls_key, args.insecure_listen, args.workers
@@ -115,6 +115,7 @@ def start_server(args: argparse.Namespace) -> Answer:
         metrics_token=os.environ.pop("WORLDFLUX_SERVER_METRICS_TOKEN", None),
         access_log=False if args.no_access_log else None,
     )  # fmt: skip
+    blobs.open_store(settings)  # the workers open their own; what is wrong with it is told before all else
     database = open_database(settings)
     from worldflux.server import first
 

@@ -168,7 +168,12 @@ def _connect(endpoint: str | None) -> Any:
 
         raise WorldFluxError("S3 needs boto3", "pip install 'worldflux[aws]'", code="extra") from None
     config = Config(connect_timeout=5, read_timeout=60, retries={"max_attempts": 4, "mode": "standard"})
-    return boto3.client("s3", endpoint_url=endpoint, config=config)
+    try:
+        return boto3.client("s3", endpoint_url=endpoint, config=config)
+    except ValueError:
+        raise UsageError(
+            "--s3-endpoint is no URL", "--s3-endpoint https://storage.example.org", code="blobs"
+        ) from None
 
 
 def _status(error: Any) -> int:

@@ -152,7 +152,8 @@ def open_store(settings: Settings) -> BlobStore:
     """The store that the settings name.
 
     Raises:
-        UsageError: `blobs` is no `s3://bucket/prefix`.
+        UsageError: `blobs` is no `s3://bucket/prefix`, or `s3_endpoint` no URL.
+        WorldFluxError: S3 is chosen, and what it takes is not installed.
     """
     if settings.blobs is None:
         return DiskBlobs(settings.folder)

@@ -19,9 +19,10 @@ from dataclasses import asdict
 from worldflux.server.serve import Listen, answer
 from worldflux.server.settings import VARIABLE, Settings
 
-#: A worker that lives shorter than this did not come up; one that fails so three times in a row ends all.
+#: A worker that lives shorter than this, or says so by its exit code, did not come up; three in a row end all.
 SOON_SECONDS = 2.0
 MOST_FAILURES = 3
+DID_NOT_START = 1
 
 #: How long workers may finish their requests in.
 GRACE_SECONDS = 15.0
@@ -50,7 +51,8 @@ def supervise(listen: Listen, listener: socket.socket) -> int:
             for index, worker in enumerate(workers):
                 if worker.process.poll() is None:
                     continue
-                failures = failures + 1 if time.monotonic() - worker.started < SOON_SECONDS else 0
+                soon = time.monotonic() - worker.started < SOON_SECONDS
+                failures = failures + 1 if soon or worker.process.returncode == DID_NOT_START else 0
                 if failures >= MOST_FAILURES:
                     print("worldflux server: the workers do not come up", file=sys.stderr)
                     return 1

@@ -30,6 +30,9 @@ from sqlalchemy import text
 from worldflux.server import db as databases
 from worldflux.server import migrations
 
+#: PostgreSQL's own defaults where the tests' have less; a server with its data in memory, as a million runs are.
+SETTINGS = ("shared_buffers=128MB",)
+
 ADDED = """
 INSERT INTO runs (pk, workspace_id, project_id, client_run_id, name, recipe, task, adapter, support, runtime, seed,
   attempt, created_at, started_at, finished_at, received_at, updated_at, duration_seconds, cost_usd, git_commit,
@@ -165,21 +168,32 @@ def measure(server: Server, path: str, times: int) -> tuple[list[float], int, in
 def filled_server(options: argparse.Namespace) -> Iterator[Server]:
     """A server over a database full of runs."""
     with contextlib.ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="worldflux-bench-"))) / "data"
-        url = None
+        home = options.keep or Path(
+            stack.enter_context(tempfile.TemporaryDirectory(prefix="worldflux-bench-"))
+        )
+        home.mkdir(exist_ok=True)
+        kept, url = home / "filled.json", None
+        facts = json.loads(kept.read_text()) if kept.exists() else {}
         if options.database == "postgresql":
-            url = stack.enter_context(running_postgres()).new_database()
-        server = start(folder, url, *options.server)
-        began = time.perf_counter()
-        db = databases.connect(folder, url)
-        migrations.upgrade(db)
-        fill(db, options.runs, options.metrics, options.params, options.projects)
-        db.close()
-        print(f"{options.runs} runs on {options.database}, filled in {time.perf_counter() - began:.0f} s")
-        try:
-            yield server
-        finally:
-            server.stop()
+            postgres = stack.enter_context(running_postgres(options.keep and home / "pg", *SETTINGS))
+            url = facts.get("url") or postgres.new_database()
+        server = start(home / "data", url, *options.server)
+        stack.callback(server.stop)
+        asked = {"runs": options.runs, "database": options.database}
+        if facts:
+            server.key = facts["key"]
+            if {name: facts[name] for name in asked} != asked:
+                raise SystemExit(f"{home} holds {facts['runs']} runs on {facts['database']}")
+        else:
+            began = time.perf_counter()
+            db = databases.connect(home / "data", url)
+            migrations.upgrade(db)
+            fill(db, options.runs, options.metrics, options.params, options.projects)
+            db.close()
+            kept.write_text(json.dumps({**asked, "url": url, "key": server.key}))
+            print(f"filled in {time.perf_counter() - began:.0f} s")
+        print(f"{options.runs} runs on {options.database}, load average {os.getloadavg()[0]:.1f}")
+        yield server
 
 
 def main() -> int:
@@ -190,6 +204,9 @@ def main() -> int:
     parser.add_argument("--params", type=int, default=10, help="of each run (default: 10)")
     parser.add_argument("--projects", type=int, default=2)
     parser.add_argument("--times", type=int, default=40, help="requests for each page (default: 40)")
+    parser.add_argument(
+        "--keep", type=Path, metavar="FOLDER", help="keep what was filled there, and use it the next time"
+    )
     parser.add_argument(
         "--server", nargs=argparse.REMAINDER, default=[], help="more words for `server start`"
     )

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from run_rows import Row, add, workspace
 from sqlalchemy import inspect, select, text
 from sqlalchemy.exc import DBAPIError
 
@@ -189,6 +190,25 @@ def test_migrations_make_what_the_code_uses(database: Database) -> None:
             assert primary == [column.name for column in table.primary_key.columns]
             foreign = {tuple(key["constrained_columns"]) for key in found.get_foreign_keys(table.name)}
             assert foreign == {tuple(key.column_keys) for key in table.foreign_key_constraints}, table.name
+
+
+def test_an_older_database_is_brought_up_to_date(
+    tmp_path: Path, database_url: Callable[[], str | None]
+) -> None:
+    """A server of the first step, with a run in it, becomes one of the newest step and keeps the run."""
+    old = db.connect(tmp_path, database_url())
+    with old.write() as connection:
+        for statement in migrations.sql("0001", old.engine.dialect.name):
+            connection.exec_driver_sql(statement)
+        connection.exec_driver_sql("CREATE TABLE alembic_version (version_num VARCHAR(32) PRIMARY KEY)")
+        connection.exec_driver_sql("INSERT INTO alembic_version VALUES ('0001')")
+        add(connection, workspace(connection, "w"), [Row(params={"x": 1, "y": "a"}, metrics={"m": 0.5})])
+    assert migrations.upgrade(old) == "0001"
+    test_migrations_make_what_the_code_uses(old)
+    with old.read() as connection:
+        kept = connection.execute(text("SELECT name, text FROM run_params ORDER BY name")).all()
+        assert [tuple(row) for row in kept] == [("x", "1"), ("y", "a")]
+    old.close()
 
 
 def test_the_head_is_the_newest_step() -> None:

@@ -16,6 +16,7 @@ from worldflux.server import migrations
 from worldflux.server.db import Database, connect
 from worldflux.server.query.faults import FilterError
 from worldflux.server.query.fields import FIELDS, Field, Type
+from worldflux.server.query.kinds import settled
 from worldflux.server.query.nodes import All, Any, Comparison, Node, Not, Operand
 from worldflux.server.query.page import Listing, count, keys, page
 from worldflux.server.query.parser import parse
@@ -152,6 +153,10 @@ def test_a_database_finds_the_runs_that_the_words_mean(
             }
             assert set(keys(connection, listing, 100)) == expected, words
             assert count(connection, listing) == (len(expected), True)
+            known = Listing(Place(place), settled(connection, place, node), states=("active", "archived"))
+            assert set(keys(connection, known, 100)) == set(page(connection, known, 100).keys) == expected, (
+                words
+            )
             both = Listing(Place(place), All((node, node)), states=("active", "archived"))
             assert set(page(connection, both, 100).keys) == expected
             nothing = Listing(Place(place), All((node, Not(node))), states=("active", "archived"))
@@ -209,6 +214,37 @@ def test_each_workspace_sees_its_own(database: Database) -> None:
             ("metrics.m = null", [own]), ("metrics.m != 1 or tags has t", [own]),
         ):  # fmt: skip
             assert keys(connection, Listing(Place(mine), parse(words)), 100) == expected, words
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [([1, 2.5, 2], "number"), (["2", "b"], "text"), ([True, None], "text"), ([2, "2"], None), ([], None)],
+)
+def test_the_kind_of_a_parameter_is_known(database: Database, values: list[object], kind: str | None) -> None:
+    """A parameter that all runs of a workspace have as one kind is looked for as that one alone."""
+    with database.write() as connection:
+        place = workspace(connection, f"kinds {values}")
+        add(connection, workspace(connection, "other kinds"), [Row(params={"x": 2}), Row(params={"x": "z"})])
+        made = add(connection, place, [Row(params={"x": value, "y": "2"}) for value in values])
+    for words in ("params.x = 2", 'params.x = "2"', "params.x in [2, b]", "params.x >= 2", "params.x ~ 2"):
+        plain = parse(f"not {words} or ({words} and params.y = 2)")
+        with database.read() as connection:
+            known = settled(connection, place, plain)
+            every = {test.kind for test in _comparisons(known) if test.field.name == "x"}
+            assert every == {kind}
+            assert set(keys(connection, Listing(Place(place), known), 10)) == set(made)
+            found, looked = (
+                keys(connection, Listing(Place(place), node), 10)
+                for node in (parse(words), settled(connection, place, parse(words)))
+            )
+            assert found == looked, words
+
+
+def _comparisons(node: Node) -> list[Comparison]:
+    if isinstance(node, Comparison):
+        return [node]
+    parts = (node.part,) if isinstance(node, Not) else node.parts
+    return [test for part in parts for test in _comparisons(part)]
 
 
 @pytest.mark.parametrize("count_of", [2, 12])

@@ -4,7 +4,9 @@ Rules that hold for all of them. A row that belongs to a workspace says so in `w
 reference to such a row carries the workspace with it, so that no row can hang on another's. Integer
 keys stay inside; what the outside sees are slugs, run ids and the `public_id` columns. Times are the
 manifest's form (`2026-11-21T14:45:19.623+00:00`, by the server's clock unless a run claims them), so
-text order is time order. Text compares by code point on both databases.
+text order is time order. Text compares by code point on both databases. On PostgreSQL the primary keys of
+runs, metrics and parameters carry what lists compare (`state`, `value`, `number` ...), so that whether a run
+belongs in one is known without its row.
 """
 
 from __future__ import annotations
@@ -159,9 +161,16 @@ run_params = table(
     of("runs", "run_pk"),
     rowid=False,
 )
+# Each row is in one of them: numbers in their order, texts in theirs, those that agree by age.
 Index(
-    "ix_run_params_value",
-    run_params.c.workspace_id, run_params.c.name, run_params.c.number, run_params.c.text, run_params.c.run_pk,
+    "ix_run_params_number",
+    run_params.c.workspace_id, run_params.c.name, run_params.c.number, run_params.c.run_pk,
+    sqlite_where=run_params.c.number.is_not(None), postgresql_where=run_params.c.number.is_not(None),
+)  # fmt: skip
+Index(
+    "ix_run_params_text",
+    run_params.c.workspace_id, run_params.c.name, run_params.c.text, run_params.c.run_pk,
+    sqlite_where=run_params.c.number.is_(None), postgresql_where=run_params.c.number.is_(None),
 )  # fmt: skip
 
 run_tags = table(

@@ -20,6 +20,7 @@ from worldflux.server.query import order, parser
 from worldflux.server.query.budget import limited
 from worldflux.server.query.columns import known
 from worldflux.server.query.faults import QueryError
+from worldflux.server.query.kinds import settled
 from worldflux.server.query.page import MAX_LIMIT, Listing, page
 from worldflux.server.query.place import SHOWN, Place
 from worldflux.server.query.rows import MAX_COLUMNS, Columns, param, rows
@@ -57,7 +58,7 @@ def listing(
         states = SHOWN if mentions(node, "archived") else ("active",)
     else:
         states = (state,)
-    return Listing(place, node, by, states, live, text)
+    return Listing(place, settled(connection, place.workspace_id, node), by, states, live, text)
 
 
 @router.get("/api/runs", responses=described("A page of runs."))

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 
 #: The newest step. A test holds it together with the folder `versions`.
-HEAD = "0001"
+HEAD = "0002"
 
 
 def current(connection: Connection) -> str | None:
@@ -48,6 +48,9 @@ def upgrade(db: Database) -> str | None:
         if before != HEAD:
             from alembic import command
 
+            if not db.is_sqlite:
+                # An index of millions of rows takes longer than a request may.
+                connection.execute(text("SET LOCAL statement_timeout = 0"))
             command.upgrade(_config(connection=connection), "head")
     return before
 

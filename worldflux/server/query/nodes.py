@@ -8,6 +8,7 @@ from typing import Literal
 from worldflux.server.query.fields import Field
 
 Sign = Literal["=", "<", "<=", ">", ">=", "~", "in", "has", "there"]
+Kind = Literal["number", "text"]
 
 
 @dataclass(frozen=True)
@@ -28,11 +29,16 @@ class Operand:
 
 @dataclass(frozen=True)
 class Comparison:
-    """One comparison; `there` asks whether the run has the field at all and has no operand."""
+    """One comparison; `there` asks whether the run has the field at all and has no operand.
+
+    Attributes:
+        kind: what every run has that has this parameter; None when that is not known or differs.
+    """
 
     field: Field
     sign: Sign
     operands: tuple[Operand, ...] = ()
+    kind: Kind | None = None
 
     @property
     def operand(self) -> Operand:

@@ -19,9 +19,10 @@ from worldflux.server.tables import Real, runs
 
 #: Up to here rows are counted one by one; beyond it `total` is this and not exact.
 MAX_TOTAL = 20_000
-#: The same on PostgreSQL, where there may be millions: plain, and when each is looked up in several tables.
+#: The same on PostgreSQL, where there may be millions: plain, and when each is looked up in another table. With
+#: several of these, fewer runs pass all and as many more are looked at: it is divided by the square of their number.
 MAX_TOTAL_MANY = 10_000
-MAX_TOTAL_JOINED = 2000
+MAX_TOTAL_JOINED = 1000
 MAX_LIMIT = 500
 
 
@@ -96,7 +97,8 @@ def page(connection: Connection, listing: Listing, limit: int, cursor: str | Non
     if after is not None:
         result.total, result.is_exact = after.total, after.is_exact
     elif more:
-        result.total, result.is_exact = count(connection, listing)
+        total, result.is_exact = count(connection, listing)
+        result.total = max(total, limit + 1)
     else:
         result.total = len(found)
     if more:
@@ -111,7 +113,7 @@ def count(connection: Connection, listing: Listing, most: int | None = None) -> 
     """How many runs there are, and whether that is all: beyond `most` nobody counts."""
     condition = sql.condition(listing.node, listing.place.workspace_id)
     if most is None:
-        most = MAX_TOTAL_JOINED if condition.joins else MAX_TOTAL_MANY
+        most = MAX_TOTAL_JOINED // len(condition.joins) ** 2 if condition.joins else MAX_TOTAL_MANY
         if connection.dialect.name == "sqlite":
             most = MAX_TOTAL
     query = select(runs.c.pk).select_from(condition.source()).where(*listing.base(), *condition.where)

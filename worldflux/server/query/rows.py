@@ -6,8 +6,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import BindParameter, ColumnElement, Connection, FromClause, Select, bindparam, select
+from sqlalchemy import (
+    ARRAY,
+    BindParameter,
+    ColumnElement,
+    Connection,
+    FromClause,
+    Select,
+    any_,
+    bindparam,
+    select,
+)
 
+from worldflux.server.columns import Whole
 from worldflux.server.query.faults import OrderError
 from worldflux.server.query.fields import MAX_NAME
 from worldflux.server.query.place import Place
@@ -25,35 +36,44 @@ _OTHERS = (
     runs.c.pk, runs.c.client_run_id, projects.c.slug, projects.c.baseline_run, runs.c.state, runs.c.git_commit,
     runs.c.git_branch, runs.c.git_dirty, runs.c.error_code, runs.c.error_message,
 )  # fmt: skip
-# Built once: putting a query together takes longer than SQLite needs to answer it.
-_KEYS: BindParameter[Any] = bindparam("keys", expanding=True)
-_NAMES: BindParameter[Any] = bindparam("names", expanding=True)
-_WORKSPACE: BindParameter[Any] = bindparam("workspace")
+_METRIC = ("run_pk", "name", "value", "kind", "measure", "low", "high", "k", "n", "unit", "step")
+_PARAM = ("run_pk", "name", "text", "number")
 
 
-def _of_runs(table: FromClause, key: ColumnElement[int], *columns: Any) -> Select[Any]:
-    """Rows of some runs of a workspace.
+class _Queries:
+    """What is asked about the runs of a page, by their keys.
 
-    The sum keeps a database from starting at the workspace, which has many more of them.
+    Built once for each database: putting a query together takes longer than SQLite needs to answer it.
     """
-    return select(*columns).where(key.in_(_KEYS), table.c.workspace_id + 0 == _WORKSPACE)
+
+    def __init__(self, *, array: bool) -> None:
+        names: BindParameter[Any] = bindparam("names", expanding=True)
+        self._array = array
+        self.runs = self._of_runs(runs, "pk", *_OTHERS, *(runs.c[name] for name in _FACTS)).join(
+            projects, projects.c.pk == runs.c.project_id
+        )
+        self.tags = self._of_runs(run_tags, "run_pk", run_tags.c.run_pk, run_tags.c.tag)
+        self.metrics = self._of_runs(run_metrics, "run_pk", *(run_metrics.c[name] for name in _METRIC))
+        self.some_metrics = self.metrics.where(run_metrics.c.name.in_(names))
+        params = self._of_runs(run_params, "run_pk", *(run_params.c[name] for name in _PARAM))
+        self.params = params.where(run_params.c.name.in_(names))
+
+    def _of_runs(self, table: FromClause, key: str, *columns: Any) -> Select[Any]:
+        """Rows of some runs of a workspace.
+
+        One parameter for all keys is much quicker to send than one for each, but SQLite has no arrays. The sum
+        keeps a database from starting at the workspace, which has many more of them.
+        """
+        wanted: ColumnElement[bool]
+        if self._array:
+            wanted = table.c[key] == any_(bindparam("keys", type_=ARRAY(Whole())))
+        else:
+            wanted = table.c[key].in_(bindparam("keys", expanding=True))
+        workspace: BindParameter[Any] = bindparam("workspace")
+        return select(*columns).where(wanted, table.c.workspace_id + 0 == workspace)
 
 
-_RUNS = _of_runs(runs, runs.c.pk, *_OTHERS, *(runs.c[name] for name in _FACTS)).join(
-    projects, projects.c.pk == runs.c.project_id
-)
-_TAGS = _of_runs(run_tags, run_tags.c.run_pk, run_tags.c.run_pk, run_tags.c.tag)
-_METRICS = _of_runs(
-    run_metrics, run_metrics.c.run_pk,
-    *(
-        run_metrics.c[name]
-        for name in ("run_pk", "name", "value", "kind", "measure", "low", "high", "k", "n", "unit", "step")
-    ),
-)  # fmt: skip
-_PARAMS = _of_runs(
-    run_params, run_params.c.run_pk, *(run_params.c[name] for name in ("run_pk", "name", "text", "number"))
-).where(run_params.c.name.in_(_NAMES))
-_SOME_METRICS = _METRICS.where(run_metrics.c.name.in_(_NAMES))
+_SQLITE, _POSTGRESQL = _Queries(array=False), _Queries(array=True)
 _NOT_FINITE = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
 
 
@@ -116,22 +136,23 @@ def rows(connection: Connection, place: Place, keys: Sequence[int], columns: Col
     """The rows of some runs that were found in this place, in the order of their keys."""
     if not keys:
         return []
+    ask = _SQLITE if connection.dialect.name == "sqlite" else _POSTGRESQL
     own = {"keys": keys, "workspace": place.workspace_id}
-    found = {row[0]: row for row in connection.execute(_RUNS, own).all()}
+    found = {row[0]: row for row in connection.execute(ask.runs, own).all()}
     metrics: dict[int, dict[str, Any]] = {key: {} for key in keys}
     params: dict[int, dict[str, Any]] = {key: {} for key in keys}
     tags: dict[int, list[str]] = {key: [] for key in keys}
-    for key, tag in connection.execute(_TAGS, own).all():
+    for key, tag in connection.execute(ask.tags, own).all():
         tags[key].append(tag)
     if columns.metrics is None or columns.metrics:
         query, names = (
-            (_METRICS, {}) if columns.metrics is None else (_SOME_METRICS, {"names": columns.metrics})
+            (ask.metrics, {}) if columns.metrics is None else (ask.some_metrics, {"names": columns.metrics})
         )
         for key, name, *parts in connection.execute(query, {**own, **names}).all():
             if len(metrics[key]) < MAX_COLUMNS:
                 metrics[key][name] = metric(*parts)
     if columns.params:
-        for key, name, text, number in connection.execute(_PARAMS, {**own, "names": columns.params}).all():
+        for key, name, text, number in connection.execute(ask.params, {**own, "names": columns.params}).all():
             params[key][name] = param(text, number)
     return [
         _row(found[key], sorted(tags[key]), metrics[key], params[key], place.shared)

@@ -168,6 +168,20 @@ def _metric(table: FromClause, test: Comparison) -> ColumnElement[bool]:
 
 
 def _param(table: FromClause, test: Comparison) -> ColumnElement[bool]:
+    if test.kind is None:
+        return _param_of_any_kind(table, test)
+    if test.kind == "text":
+        own = table.c.number.is_(None)
+        if test.sign in ("=", "in"):
+            return and_(own, table.c.text.in_([operand.text for operand in test.operands]))
+    else:
+        own = table.c.number.is_not(None)
+        if test.sign in ("=", "in") and all(operand.number is not None for operand in test.operands):
+            return _among(table.c.number, [operand.number or 0.0 for operand in test.operands])
+    return and_(own, _param_of_any_kind(table, test))
+
+
+def _param_of_any_kind(table: FromClause, test: Comparison) -> ColumnElement[bool]:
     if test.sign == "~":
         return _like(table.c.text, test.operand.text)
     if test.sign in ("=", "in"):

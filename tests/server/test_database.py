@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -209,6 +211,32 @@ def test_an_older_database_is_brought_up_to_date(
         kept = connection.execute(text("SELECT name, text FROM run_params ORDER BY name")).all()
         assert [tuple(row) for row in kept] == [("x", "1"), ("y", "a")]
     old.close()
+
+
+def test_a_start_does_not_carry_what_upgrading_needs(tmp_path: Path) -> None:
+    """Upgraded apart, a database is up to date and the library that did it is not in this process."""
+    program = (
+        "import sys; from pathlib import Path\n"
+        "from worldflux.server import db, migrations\n"
+        f"connect = lambda: db.connect(Path({str(tmp_path)!r}))\n"
+        "migrations.upgrade_apart(connect)\n"
+        "assert migrations.upgrade(connect()) == migrations.HEAD\n"
+        "assert 'alembic' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+
+
+def test_reading_and_writing_have_caches_that_are_bounded_together(tmp_path: Path) -> None:
+    """However many connections SQLite has, their caches share one limit; all writing goes through one of them."""
+    database = db.connect(tmp_path)
+    migrations.upgrade(database)
+    with database.write() as writing, database.read() as reading, database.read() as again:
+        links = {id(each.connection.driver_connection) for each in (writing, reading, again)}
+        limits = {each.execute(text("PRAGMA soft_heap_limit")).scalar() for each in (writing, reading, again)}
+    with database.write() as writing:
+        assert id(writing.connection.driver_connection) in links
+    assert len(links) == 3 and limits == {db.CACHE_BYTES}
+    database.close()
 
 
 def test_the_head_is_the_newest_step() -> None:

@@ -78,8 +78,11 @@ def settings_of(args: argparse.Namespace, **more: Any) -> Settings:
     return place.settings(args.data, given)
 
 
-def open_database(settings: Settings, *, upgrade: bool = True) -> Database:
+def open_database(settings: Settings, *, upgrade: bool = True, apart: bool = False) -> Database:
     """The server's database, with its tables up to date if asked for.
+
+    Args:
+        apart: do that in a process of its own, for one that is to stay small.
 
     Raises:
         WorldFluxError: the extra is not installed, the database can not be reached or is of a newer server.
@@ -90,6 +93,8 @@ def open_database(settings: Settings, *, upgrade: bool = True) -> Database:
     opened = db.connect(settings.folder, settings.database)
     try:
         if upgrade:
+            if apart:
+                migrations.upgrade_apart(lambda: db.connect(settings.folder, settings.database))
             migrations.upgrade(opened)
         else:
             with opened.read():
@@ -116,7 +121,7 @@ def start_server(args: argparse.Namespace) -> Answer:
         access_log=False if args.no_access_log else None,
     )  # fmt: skip
     blobs.open_store(settings)  # the workers open their own; what is wrong with it is told before all else
-    database = open_database(settings)
+    database = open_database(settings, apart=True)
     from worldflux.server import first
 
     listener = serve.bind(listen)

@@ -32,6 +32,9 @@ FILE = "worldflux.db"
 #: What is raised when the database can not do what it is asked to: unreachable, locked, damaged, full.
 Broken = DBAPIError
 
+#: What all connections of a process may keep of SQLite's pages, together.
+CACHE_BYTES = 12_000_000
+
 #: How long a write waits for the other writers.
 WAIT_SECONDS = 30.0
 
@@ -53,10 +56,14 @@ _REMOTE = (
 
 
 class Database:
-    """Connections to one database. Safe to use from several threads; made anew in each process."""
+    """Connections to one database. Safe to use from several threads; made anew in each process.
 
-    def __init__(self, engine: Engine) -> None:
-        self.engine = engine
+    Args:
+        engine: for everything, or for all but `write` when there is a `writer`.
+    """
+
+    def __init__(self, engine: Engine, writer: Engine | None = None) -> None:
+        self.engine, self._writing = engine, writer or engine
         self.is_sqlite = engine.dialect.name == "sqlite"
         self._writer = threading.Lock()
 
@@ -85,7 +92,7 @@ class Database:
         Raises:
             Problem: 503 when the other writers took too long, 507 when the disk is full.
         """
-        with _translated(), self._turn(), self.engine.connect() as connection:
+        with _translated(), self._turn(), self._writing.connect() as connection:
             if self.is_sqlite:
                 connection = connection.execution_options(worldflux_begin="BEGIN IMMEDIATE")
             with connection.begin():
@@ -152,6 +159,7 @@ class Database:
     def close(self) -> None:
         """Close all connections."""
         self.engine.dispose()
+        self._writing.dispose()
 
 
 def connect(folder: Path, url: str | None = None, *, pool: int = 5) -> Database:
@@ -167,7 +175,8 @@ def connect(folder: Path, url: str | None = None, *, pool: int = 5) -> Database:
         WorldFluxError: the driver is not installed.
     """
     if url is None:
-        return Database(_sqlite(folder, pool))
+        # Every connection has a cache: all writing in one of its own leaves the others to what is read.
+        return Database(_sqlite(folder, pool), _sqlite(folder, 1))
     return Database(_postgres(url, pool))
 
 
@@ -201,7 +210,8 @@ def pragmas(version: tuple[int, ...]) -> tuple[str, ...]:
     )
     return (
         f"busy_timeout={int(WAIT_SECONDS * 1000)}", *durable,
-        "foreign_keys=ON", "cache_size=-8000", "temp_store=MEMORY", "trusted_schema=OFF",
+        "foreign_keys=ON", f"soft_heap_limit={CACHE_BYTES}", "cache_size=-8000",
+        "temp_store=MEMORY", "trusted_schema=OFF",
     )  # fmt: skip
 
 
@@ -217,6 +227,7 @@ def _sqlite(folder: Path, pool: int) -> Engine:
     settings = pragmas(library.sqlite_version_info)
     engine = create_engine(
         f"sqlite:///{folder / FILE}", module=library, pool_size=pool, max_overflow=pool, pool_timeout=WAIT_SECONDS,
+        pool_use_lifo=True,  # each connection has a cache: few that are warm rather than all in turn
         connect_args={"check_same_thread": False, "timeout": WAIT_SECONDS},
     )  # fmt: skip
 
@@ -247,7 +258,7 @@ def _postgres(url: str, pool: int) -> Engine:
     try:
         return create_engine(
             f"postgresql+psycopg://{rest}", pool_size=pool, max_overflow=pool, pool_timeout=WAIT_SECONDS,
-            pool_pre_ping=True,
+            pool_pre_ping=True, pool_use_lifo=True,
             connect_args={"options": "-c timezone=UTC -c lock_timeout=30s -c statement_timeout=60s"},
         )  # fmt: skip
     except ImportError:

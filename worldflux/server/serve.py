@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from worldflux.errors import UsageError, WorldFluxError
-from worldflux.server import gauges
+from worldflux.server import gauges, heap
 from worldflux.server.settings import VARIABLE, Settings
 
 #: Host headers of this machine.
@@ -141,6 +141,7 @@ def answer(settings: Settings, listen: Listen, listener: socket.socket) -> int:
     """Answer requests in this process until a signal ends it; 0 when it was up at all."""
     import uvicorn
 
+    heap.tighten()
     for number in (signal.SIGINT, signal.SIGTERM):
         # Once all is finished uvicorn raises the signal again; being told to end is no failure.
         signal.signal(number, lambda *_: None)

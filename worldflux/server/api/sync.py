@@ -25,8 +25,9 @@ router = APIRouter(prefix="/api/sync", tags=["sync"])
 #: Runs or blobs that one question may name.
 MOST_NAMES = 1000
 
-#: Bundles that a worker takes in at a time.
-MOST_WRITERS = 8
+#: Bundles that a worker takes in at a time: one is checked and packed while another is written. Each takes about
+#: six times its size of memory meanwhile, and more of them would only wait for one another.
+MOST_WRITERS = 2
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,17}")

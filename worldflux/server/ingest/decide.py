@@ -34,7 +34,7 @@ class World:
 
     project: Callable[[str], int]
     stored: Callable[[int, str, int, int], bytes]
-    pack: Callable[[str, bytes], bytes | None]
+    pack: Callable[[str, memoryview], bytes | None]
     hasher: Callable[[Held | None, str, StreamState], Any]
     blobs: dict[str, int]
     now: str
@@ -99,12 +99,14 @@ def _append(verdict: Verdict, frame: Frame, world: World) -> None:
     held = verdict.held
     if held is not None and held.closed and not _is_withheld(frame.stream, held.withheld):
         raise _Refused(422, "conflict", "final", f"the run has ended; its stream {frame.stream} can not grow")
-    fresh = bytes(frame.body[again:])
+    fresh = frame.body[again:]
     sha256 = hashlib.sha256(fresh).hexdigest() if again else frame.sha256
     _grow(verdict, frame.stream, stream, fresh, sha256, world)
 
 
-def _grow(verdict: Verdict, name: str, stream: StreamState, fresh: bytes, sha256: str, world: World) -> None:
+def _grow(
+    verdict: Verdict, name: str, stream: StreamState, fresh: memoryview, sha256: str, world: World
+) -> None:
     hasher = stream.state or world.hasher(verdict.held, name, stream)
     hasher.update(fresh)
     body = world.pack(sha256, fresh)
@@ -118,7 +120,7 @@ def _grow(verdict: Verdict, name: str, stream: StreamState, fresh: bytes, sha256
 
 def _read(verdict: Verdict, name: str, stream: StreamState, start: int, length: int, world: World) -> bytes:
     """Bytes of a stream, part of which may be of this very bundle."""
-    parts = []
+    parts: list[bytes | memoryview] = []
     if start < stream.stored and verdict.held is not None:
         parts.append(world.stored(verdict.held.pk, name, start, min(length, stream.stored - start)))
     for chunk in verdict.chunks:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from worldflux.manifest.secret_vendors import is_worldflux_key
 from worldflux.server.ingest import reading, rows
@@ -28,7 +27,6 @@ class Manifest:
     """
 
     frame: Frame
-    document: dict[str, Any]
     packed: bytes
     columns: rows.Row
     metrics: list[rows.Row]
@@ -102,7 +100,7 @@ def _manifest(frame: Frame) -> Manifest:
         claims["metrics"] = (document["series"]["bytes"], document["series"]["sha256"])
     found = list(rows.artifacts(document))
     return Manifest(
-        frame, document, zlib.compress(data, LEVEL), rows.columns(document), list(rows.metrics(document)),
+        frame, zlib.compress(data, LEVEL), rows.columns(document), list(rows.metrics(document)),
         list(rows.params(document)), rows.tags(document), found, claims,
         {row["sha256"]: row["bytes"] for row in found if row["committed"]},
         document["run"]["status"], document["run"]["project"],

@@ -88,6 +88,8 @@ def _transaction(
         pks = write.apply(core.db, connection, workspace_id, who.name, world.now, verdicts)
         _append_to_ledger(core, connection, verdicts, pks, world.now)
     for verdict in verdicts:
+        if verdict.accepted is not None and verdict.accepted.frame.final:
+            continue  # its streams do not grow any more
         for name, stream in verdict.streams.items():
             if stream.changed and stream.state is not None:
                 digests.put(pks[verdict.run], name, stream.length, stream.state)
@@ -139,10 +141,12 @@ def _world(
     def read(run_pk: int, stream: str, start: int, length: int) -> bytes:
         return stored.read(connection, core.blobs, workspace_id, run_pk, stream, start, length)
 
-    def pack(sha256: str, data: bytes) -> bytes | None:
+    def pack(sha256: str, data: memoryview) -> bytes | None:
         if sha256 in packed:
             return packed[sha256]
-        return prepare.pack_one(sha256, data, lambda name, body: core.blobs.put(workspace_id, name, body))
+        return prepare.pack_one(
+            sha256, bytes(data), lambda name, body: core.blobs.put(workspace_id, name, body)
+        )
 
     def hasher(held: Held | None, name: str, stream: StreamState) -> Any:
         if held is None or stream.length == 0:

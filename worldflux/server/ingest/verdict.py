@@ -18,7 +18,7 @@ class Chunk:
     stream: str
     offset: int
     sha256: str
-    raw: bytes
+    raw: memoryview
     body: bytes | None
 
 

@@ -7,6 +7,8 @@ call at once.
 from __future__ import annotations
 
 import io
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +55,31 @@ def upgrade(db: Database) -> str | None:
                 connection.execute(text("SET LOCAL statement_timeout = 0"))
             command.upgrade(_config(connection=connection), "head")
     return before
+
+
+def upgrade_apart(open: Callable[[], Database]) -> None:
+    """As `upgrade`, in a process of its own, so that who goes on does not carry what only upgrading needs.
+
+    It fails in silence: the caller's own `upgrade` then tells why. To be called before there are threads.
+
+    Args:
+        open: connects to the database.
+    """
+    db = open()
+    try:
+        with db.read() as connection:
+            if current(connection) == HEAD:
+                return
+    finally:
+        db.close()
+    child = os.fork()
+    if child:
+        os.waitpid(child, 0)
+        return
+    try:
+        upgrade(open())
+    finally:
+        os._exit(0)
 
 
 def pending(db: Database) -> tuple[str | None, str]:

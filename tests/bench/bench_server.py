@@ -4,7 +4,10 @@ One run is a manifest, 50 metric points, 10 parameters and a log of 20 kB, as a 
 several runs over a kept connection, each acknowledged only when it is on the disk. Payloads are made
 before the clock starts. With `--mlflow`, the interpreter of an environment that has mlflow, the same
 payload goes to `mlflow server` (one worker, SQLite) in the same session, and the ratio is printed. Afterwards
-everything is counted in the stores.
+everything is counted in the stores. Then pages of 100 of 10,000 runs are timed on both.
+
+    python -m venv /tmp/mlflow && /tmp/mlflow/bin/pip install mlflow
+    python tests/bench/bench_server.py --mlflow /tmp/mlflow/bin/python
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import argparse
 import http.client
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -22,6 +26,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "server"))
 
+import bench_pages
+import mlflow_pages
 from sent_runs import BUNDLE, SentRun, digest_header
 from server_process import Server, start
 
@@ -155,8 +161,8 @@ print(json.dumps({"rate": count / (time.perf_counter() - begun)}))
 """
 
 
-def mlflow(python: str, count: int, threads: int) -> float:
-    """Runs a second of `mlflow server` with one worker on SQLite."""
+def mlflow(python: str, count: int, threads: int) -> tuple[float, dict[str, float]]:
+    """Runs a second of `mlflow server` with one worker on SQLite, and how long its pages take."""
     env = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     with tempfile.TemporaryDirectory() as folder:
         port = "15917"
@@ -174,12 +180,26 @@ def mlflow(python: str, count: int, threads: int) -> float:
                 capture_output=True,
             )
             _, peak = memory(server.pid)
+            medians = mlflow_pages.measure(port, Path(folder))
         finally:
             server.terminate()
             server.wait(30)
     rate = float(json.loads(ended.stdout.splitlines()[-1])["rate"])
     print(f"mlflow     one worker, SQLite, {threads} threads: {rate:7.1f} runs/s  peak rss {peak:.0f} MB")
-    return rate
+    return rate, medians
+
+
+def compare_pages(theirs: dict[str, float]) -> None:
+    """Time the same pages of this server, with 10,000 runs of the same size, and print both."""
+    options = argparse.Namespace(
+        database="sqlite", runs=mlflow_pages.RUNS, metrics=5, params=10, projects=2, keep=None, server=[]
+    )
+    paths = bench_pages.pages(options.runs)
+    with bench_pages.filled_server(options) as server:
+        for name, their in theirs.items():
+            took, *_ = bench_pages.measure(server, paths[name][0], 40)
+            our = statistics.median(took)
+            print(f"{name:30} {our:7.1f} ms  mlflow {their:7.1f} ms  {their / our:5.1f}x")
 
 
 def _await(port: str, server: subprocess.Popen[bytes]) -> None:
@@ -205,8 +225,9 @@ def main() -> None:
     args = parser.parse_args()
     ours = worldflux(args.runs, args.bundle, args.threads, args.workers)
     if args.mlflow:
-        theirs = mlflow(args.mlflow, 100, args.threads)
-        print(f"ratio      {ours / theirs:.1f}x")
+        theirs, medians = mlflow(args.mlflow, 100, args.threads)
+        print(f"ratio      {ours / theirs:.1f}x  (load average {os.getloadavg()[0]:.1f})")
+        compare_pages(medians)
 
 
 if __name__ == "__main__":

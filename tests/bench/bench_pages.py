@@ -30,6 +30,9 @@ from sqlalchemy import text
 from worldflux.server import db as databases
 from worldflux.server import migrations
 
+# A server that tests fork from a warm process would show that one's memory.
+os.environ["WORLDFLUX_TEST_COLD"] = "1"
+
 #: PostgreSQL's own defaults where the tests' have less; a server with its data in memory, as a million runs are.
 SETTINGS = ("shared_buffers=128MB",)
 

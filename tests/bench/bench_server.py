@@ -31,6 +31,9 @@ import mlflow_pages
 from sent_runs import BUNDLE, SentRun, digest_header
 from server_process import Server, start
 
+# A server that tests fork from a warm process would show that one's memory.
+os.environ["WORLDFLUX_TEST_COLD"] = "1"
+
 POINTS, LOG_BYTES = 50, 20_000
 
 

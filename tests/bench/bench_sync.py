@@ -23,6 +23,9 @@ sys.path[:0] = [str(HERE.parent / "sync"), str(HERE.parent / "server")]
 from run_lab import make_run, metric_lines  # noqa: E402
 from server_process import Server, start  # noqa: E402
 
+# A server that tests fork from a warm process would show that one's memory.
+os.environ["WORLDFLUX_TEST_COLD"] = "1"
+
 BIN = Path(sys.executable).parent
 
 

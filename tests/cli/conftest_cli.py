@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import warm_python
 
 BIN = Path(sys.executable).parent
 
@@ -48,7 +49,7 @@ def wf(project: Path) -> Run:
     """Run `worldflux` (or another installed command) in the project."""
 
     def run(*words: str, program: str = "worldflux", cwd: Path | None = None, **env: str) -> Ended:
-        ended = subprocess.run(
+        ended = warm_python.run(
             [str(BIN / program), *words],
             cwd=cwd or project,
             env={**os.environ, **env},

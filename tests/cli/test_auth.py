@@ -13,6 +13,7 @@ from typing import Any
 
 import jsonschema
 import pytest
+import warm_python
 from conftest_cli import BIN, Ended, Run
 
 from worldflux.cli import schema
@@ -32,12 +33,7 @@ Keyring.set_password = lambda self, s, u, p: file.write_text(p) and None
 Keyring.delete_password = lambda self, s, u: file.unlink()
 """
 
-#: The command of this very checkout; the installed one may be another's.
-WORLDFLUX = [
-    sys.executable,
-    "-c",
-    f"import sys; sys.path.insert(0, {str(Path(__file__).parents[2])!r}); from worldflux.cli.main import main; main()",
-]
+WORLDFLUX = [str(BIN / "worldflux")]
 
 Login = Callable[..., Ended]
 
@@ -68,7 +64,7 @@ def login(project: Path, server: Gatekeeper) -> Login:
 
 def typed(where: Path, *words: str, text: str = "", **env: str) -> Ended:
     """Run `worldflux WORDS` with a text on standard input."""
-    ended = subprocess.run(
+    ended = warm_python.run(
         [*WORLDFLUX, *words], cwd=where, env={**os.environ, **env}, input=text, capture_output=True, text=True,
         timeout=100,
     )  # fmt: skip

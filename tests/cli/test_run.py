@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import warm_python
 from conftest_cli import BIN, Run, manifests
 
 from worldflux.cli import live, render
@@ -150,7 +151,7 @@ def test_runs_started_together_never_share_a_folder(
     """Eight runs in the same second have eight records."""
     recipe("command: [python, -c, pass]\n")
     command = [str(BIN / "worldflux-run"), "+recipe=mine"]
-    started = [subprocess.Popen(command, cwd=project, stdout=subprocess.DEVNULL) for _ in range(8)]
+    started = [warm_python.WarmPopen(command, cwd=project, stdout=subprocess.DEVNULL) for _ in range(8)]
     assert [each.wait(timeout=60) for each in started] == [0] * 8
     assert len({m["client_run_id"] for m in manifests(project)}) == 8
 
@@ -220,7 +221,7 @@ def test_only_allowed_variables_reach_the_command(
 
 
 def _start(project: Path, *words: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
+    return warm_python.WarmPopen(
         [str(BIN / "worldflux"), "run", *words],
         cwd=project,
         stdout=subprocess.PIPE,

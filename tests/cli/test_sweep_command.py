@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import warm_python
 from conftest_cli import BIN, Run, manifests
 
 COUNTING = """\
@@ -34,7 +35,7 @@ def counted(project: Path, recipe: Callable[..., Path]) -> Path:
 
 
 def start(project: Path, *words: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
+    return warm_python.WarmPopen(
         [str(BIN / "worldflux-run"), "-m", *words],
         cwd=project,
         stdout=subprocess.PIPE,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import warm_python
 from browsing import Visit
 from playwright.sync_api import expect
 from server_process import Server
@@ -29,7 +29,7 @@ def ids(site: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list
     }  # fmt: skip
 
     def call(*words: str) -> str:
-        ended = subprocess.run(
+        ended = warm_python.run(
             [BIN / words[0], *words[1:]],
             cwd=place,
             env=environment,

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import warm_python
 
 BIN = Path(sys.executable).parent
 RECIPE = """\
@@ -64,7 +65,7 @@ class Lab:
         """`worldflux-run -m` in a folder below the project, so that nothing rests on the current one."""
         below = self.root / "below"
         below.mkdir(exist_ok=True)
-        process = subprocess.Popen(
+        process = warm_python.WarmPopen(
             [str(BIN / "worldflux-run"), "-m", *words],
             cwd=below,
             env={**os.environ, **self.env, **(env or {})},

@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import warm_python
+
 from worldflux.runtime.external import SCHEMA_ID
 
 ROOT = Path(__file__).parents[2]
@@ -26,7 +28,7 @@ class Project:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "worldflux.yaml").write_text("project: vendors\npass: [HF_TOKEN]\n")
         kept = {name: os.environ[name] for name in os.environ if not name.startswith(("COV_", "PYTEST_"))}
-        self.variables = {**kept, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore", **variables}
+        self.variables = {**kept, "PYTHONPATH": str(ROOT), **variables}
 
     def external(self, **changes: Any) -> str:
         document = {
@@ -41,7 +43,7 @@ class Project:
     def start(self, *words: str) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "worldflux.cli.hydra_app", *words]
         pipe = subprocess.PIPE
-        return subprocess.Popen(
+        return warm_python.WarmPopen(
             command, cwd=self.folder, env=self.variables, stdout=pipe, stderr=subprocess.STDOUT, text=True
         )
 
@@ -58,7 +60,7 @@ class Project:
     def cli(self, *words: str) -> tuple[int, dict[str, Any]]:
         """`worldflux ... --json`: exit code and envelope."""
         command = [sys.executable, "-m", "worldflux.cli.main", *words, "--json"]
-        done = subprocess.run(
+        done = warm_python.run(
             command, cwd=self.folder, env=self.variables, capture_output=True, text=True, timeout=120
         )
         return done.returncode, json.loads(done.stdout)
@@ -66,7 +68,7 @@ class Project:
     def text(self, *words: str) -> str:
         """What `worldflux ...` prints."""
         command = [sys.executable, "-m", "worldflux.cli.main", *words]
-        return subprocess.run(
+        return warm_python.run(
             command,
             cwd=self.folder,
             env=self.variables,

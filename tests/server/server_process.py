@@ -21,6 +21,10 @@ import requests
 
 import worldflux
 
+sys.path.append(str(Path(__file__).parents[1]))
+
+import warm_python
+
 BIN = Path(sys.executable).parent
 
 #: The server runs the very code that the tests import, also in a copy of the project.
@@ -167,7 +171,7 @@ class Server:
 
     def command(self, *words: str, text: str = "", code: int = 0) -> Any:
         """Run `worldflux --json server WORDS` on this server's data; the envelope's data."""
-        ended = subprocess.run(
+        ended = warm_python.run(
             [BIN / "worldflux", "--json", "server", *words, *self.place],
             input=text, text=True, capture_output=True, timeout=60, check=False, env=environment(),
         )  # fmt: skip
@@ -218,8 +222,8 @@ def start(data: Path, database: str | None = None, *arguments: str, port: str = 
     place = ["--data", str(data), *(["--database", database] if database else [])]
     words = [BIN / "worldflux", "--json", "server", "start", *place, "--port", port, *arguments]
     with open(data.parent / f"{data.name}.err", "ab") as errors:
-        process = subprocess.Popen(
-            leashed(signal.SIGKILL, *words),
+        process = warm_python.WarmPopen(
+            words, leash=signal.SIGKILL,
             stdout=subprocess.PIPE, stderr=errors, text=True, start_new_session=True, env=environment(),
         )  # fmt: skip
     assert process.stdout is not None

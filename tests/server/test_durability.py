@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 import requests
+import warm_python
 from sent_runs import SentRun, patch, result, send, sha256
 from server_process import BIN, Server, start
 
@@ -186,7 +187,9 @@ def test_eight_processes_make_the_tables_at_once(
     url = database_url()
     place = ["--data", str(tmp_path / "data"), *(["--database", url] if url else [])]
     command = [BIN / "worldflux", "server", "migrate", *place]
-    started = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) for _ in range(8)]
+    started = [
+        warm_python.WarmPopen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) for _ in range(8)
+    ]
     for process in started:
         out, _ = process.communicate(timeout=100)
         assert process.returncode == 0, out

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import warm_python
 from sent_runs import SentRun, send
 from server_process import BIN, Server, start
 
@@ -73,7 +74,7 @@ def let_expire(server: Server, key_id: str, seconds: float) -> datetime:
 
 def wf(server: Server, key: str, project: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """A command with a key of the environment."""
-    ended = subprocess.run(
+    ended = warm_python.run(
         [BIN / "worldflux", "--json", *words], cwd=project, capture_output=True, text=True, timeout=120,
         env={**os.environ, "WORLDFLUX_SERVER": server.url, "WORLDFLUX_API_KEY": key},
     )  # fmt: skip
@@ -123,7 +124,7 @@ class TestWorthless:
     def test_it_is_not_kept(self, patient: Server, project: Path, clean_environment: Path) -> None:
         """`auth login` asks first."""
         for make in WORTHLESS.values():
-            ended = subprocess.run(
+            ended = warm_python.run(
                 [BIN / "worldflux", "auth", "login", patient.url, "--with-token", "--allow-plaintext"],
                 cwd=project, input=make(patient), capture_output=True, text=True, timeout=60,
             )  # fmt: skip
@@ -288,7 +289,7 @@ def test_revoked_during_an_upload(patient: Server, tmp_path: Path) -> None:
     made = new_key(patient)
     log = patient.data.parent / f"{patient.data.name}.err"
     patches = log.read_text().count('"method": "PATCH"')
-    syncing = subprocess.Popen(
+    syncing = warm_python.WarmPopen(
         [BIN / "worldflux", "--json", "sync"], cwd=project, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env={**os.environ, "WORLDFLUX_SERVER": patient.url, "WORLDFLUX_API_KEY": made["token"]},
     )  # fmt: skip

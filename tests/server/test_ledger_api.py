@@ -7,12 +7,12 @@ import dataclasses
 import hashlib
 import json
 import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import warm_python
 from packed_runs import packed, placed
 from reading import new_key, new_workspace, store
 from sent_runs import SentRun, patch, sha256
@@ -309,7 +309,7 @@ def signed_in(server: Server, tmp_path: Path) -> Iterator[dict[str, str]]:
 
 
 def worldflux(project: Path, env: dict[str, str], *words: str, code: int = 0) -> dict[str, Any]:
-    ended = subprocess.run(
+    ended = warm_python.run(
         [BIN / "worldflux", *words, "--json"],
         cwd=project,
         env=env,

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import warm_python
 from run_lab import SOMEWHERE_ELSE, Lenient, end_run, fingerprint, make_run, metric_lines
 from server_process import Server
 from sync_lab import Desk, crash
@@ -185,14 +186,16 @@ def test_the_command_follows_a_real_run_and_ends_with_it(server: Server, project
     program = "import time\nfor i in range(25):\n    print('line', i, flush=True)\n    time.sleep(0.2)\n"
     (folder / "main.py").write_text(program)
     env = {**os.environ, "WORLDFLUX_SERVER": server.url, "WORLDFLUX_API_KEY": server.key}
-    run = subprocess.Popen(
+    run = warm_python.WarmPopen(
         [BIN / "worldflux", "run", "mine"], cwd=project, env=env, stdout=subprocess.DEVNULL
     )
     while not list((project / "runs").glob("*/logs/*.log")):
         assert run.poll() is None
         time.sleep(0.05)
     command = [BIN / "worldflux", "--json", "sync", "--follow"]
-    follower = subprocess.Popen(command, cwd=project, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    follower = warm_python.WarmPopen(
+        command, cwd=project, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
     (run_id,) = [path.name for path in (project / "runs").iterdir() if path.name[0] == "0"]
     with Desk.at(server.url, server.key, project) as desk:
         lengths = set()

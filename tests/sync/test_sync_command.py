@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import warm_python
 from key_lab import make_key
 from run_lab import fingerprint, make_run, metric_lines
 from server_process import Server, start
@@ -52,7 +53,7 @@ def wf(server: Server, project: Path) -> Iterator[Run]:
 
     def run(*words: str, program: str = "worldflux", cwd: Path | None = None, **env: str) -> Ended:
         signed = {"WORLDFLUX_SERVER": server.url, "WORLDFLUX_API_KEY": server.key}
-        done = subprocess.run(
+        done = warm_python.run(
             [BIN / program, *words], cwd=cwd or project, env={**os.environ, **signed, **env},
             stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120,
         )  # fmt: skip

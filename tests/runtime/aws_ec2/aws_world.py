@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import warm_python
 from fake_aws import REGION, FakeAws
 from fake_machine import Hypervisor, Machine
 
@@ -118,7 +119,7 @@ class World:
         ]
 
     def start(self, *words: str, env: dict[str, str] | None = None, **options: Any) -> Client:
-        process = subprocess.Popen(
+        process = warm_python.WarmPopen(
             self.command(*words, **options),
             cwd=self.project,
             env={**os.environ, "PYTHONPATH": str(ROOT), **(env or {})},
@@ -135,7 +136,7 @@ class World:
 
     def cli(self, *words: str, env: dict[str, str] | None = None) -> tuple[int, dict[str, Any]]:
         """`worldflux ... --json`: exit code and envelope."""
-        done = subprocess.run(
+        done = warm_python.run(
             [sys.executable, "-m", "worldflux.cli.main", *words, "--json"],
             cwd=self.project,
             env={**os.environ, "PYTHONPATH": str(ROOT), **(env or {})},

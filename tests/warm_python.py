@@ -1,0 +1,388 @@
+"""WorldFlux's commands as processes of their own that need not import everything first.
+
+A process with all modules in place forks a child for each command: its own process id, environment, folder,
+streams, signals and exit code, everything but the second or so in which Python reads modules. What is about that
+very second (a start from nothing, the leanness of imports, memory) starts a Python of its own, and so does
+every command where WORLDFLUX_TEST_COLD=1.
+"""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import io
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import worldflux
+
+BIN = Path(sys.executable).parent
+
+#: Starts a command on a leash.
+LEASH = str(Path(__file__).parent / "server" / "leash.py")
+
+#: What a command line begins with -> the function it stands for.
+PROGRAMS = {
+    (str(BIN / "worldflux"),): "worldflux.cli.main",
+    (str(BIN / "worldflux-run"),): "worldflux.cli.hydra_app",
+    (sys.executable, "-m", "worldflux.cli.main"): "worldflux.cli.main",
+    (sys.executable, "-m", "worldflux.cli.hydra_app"): "worldflux.cli.hydra_app",
+}
+
+#: Words of a command line -> what a command with them imports; a package with all that is in it.
+MODULES = {
+    "": (
+        "worldflux.cli", "worldflux.config", "worldflux.manifest", "worldflux.run", "worldflux.sync",
+        "worldflux.evidence", "worldflux.runtime.local_plugin", "worldflux.runtime.venvs", "worldflux.catalog",
+    ),
+    "server": (
+        "worldflux.server", "alembic.command", "alembic.config", "uvicorn", "uvicorn.loops.auto",
+        "uvicorn.protocols.http.auto", "uvicorn.lifespan.on", "sqlalchemy.dialects.sqlite", "pysqlite3.dbapi2",
+    ),
+    "postgresql": ("psycopg", "sqlalchemy.dialects.postgresql.psycopg"),
+    "aws-ec2": ("boto3", "botocore.handlers", "worldflux.runtime.aws_ec2_plugin", "worldflux.runtime.aws_ec2"),
+    "modal": ("modal", "worldflux.runtime.modal_plugin", "worldflux.runtime.modal"),
+    "replicate": ("worldflux.runtime.replicate_plugin", "worldflux.runtime.replicate"),
+}  # fmt: skip
+
+#: Read by an interpreter at its start, which a forked one is past.
+_AT_START = ("PYTHON", "LC_", "LANG", "LD_", "TZ", "COV_", "MALLOC_")
+
+
+class WarmPopen(subprocess.Popen[Any]):
+    """`subprocess.Popen` for a command of WorldFlux; any other command, and other options, start as always.
+
+    Args:
+        leash: the signal that the process gets when the test run is no more.
+    """
+
+    _ending: socket.socket | None = None
+
+    def __init__(self, words: Any, *, leash: int = 0, **options: Any) -> None:
+        self._leash = leash
+        self._warm_wait = threading.Lock()
+        super().__init__([str(word) for word in words], **options)
+
+    def _execute_child(self, *given: Any) -> None:  # type: ignore[override]
+        words, _, preexec, _, pass_fds, cwd, env = given[:7]
+        shell, streams, rest = given[9], given[10:16], given[16:]
+        module, own = _program(words)
+        others = [each for each in rest[1:5] if each not in (None, -1)]
+        if not module or preexec or pass_fds or shell or others or not _fits(env):
+            if self._leash:
+                leash = [sys.executable, "-IS", LEASH, str(int(self._leash)), str(os.getpid()), ""]
+                given = ([*leash, *words], None, *given[2:])
+            super()._execute_child(*given)
+            return
+        inputs, _, _, output, _, errors = streams
+        fds = [
+            given_fd if given_fd != -1 else own_fd for own_fd, given_fd in enumerate((inputs, output, errors))
+        ]
+        request = {
+            "module": module, "words": [str(words[0]), *own], "cwd": os.fspath(cwd or os.getcwd()),
+            "env": dict(os.environ if env is None else env), "session": bool(rest[5]), "leash": self._leash,
+        }  # fmt: skip
+        self._ending, self.pid = nursery().spawn(request, fds)
+        self._child_created = True
+        self._close_pipe_fds(*streams)  # type: ignore[attr-defined]
+
+    def _internal_poll(self, *given: Any, **named: Any) -> int | None:
+        if self._ending is None:
+            return super()._internal_poll(*given, **named)  # type: ignore[misc,no-any-return]
+        return self._look(0)
+
+    def _wait(self, timeout: float | None) -> int:
+        if self._ending is None:
+            return super()._wait(timeout)  # type: ignore[misc,no-any-return]
+        if self._look(timeout) is None:
+            assert timeout is not None
+            raise subprocess.TimeoutExpired(self.args, timeout)
+        assert self.returncode is not None
+        return self.returncode
+
+    def _look(self, timeout: float | None) -> int | None:
+        """The exit code, waited for that long."""
+        with self._warm_wait:
+            if self.returncode is None:
+                assert self._ending is not None
+                if not select.select([self._ending], [], [], timeout)[0]:
+                    return None
+                told = self._ending.recv(16)
+                self._ending.close()
+                self.returncode = int(told) if told else -signal.SIGKILL
+            return self.returncode
+
+
+def run(words: Any, *, input: str | bytes | None = None, timeout: float | None = None, capture_output: bool = False,
+        check: bool = False, **options: Any) -> subprocess.CompletedProcess[Any]:  # fmt: skip
+    """`subprocess.run` with a `WarmPopen`."""
+    if input is not None:
+        options["stdin"] = subprocess.PIPE
+    if capture_output:
+        options["stdout"] = options["stderr"] = subprocess.PIPE
+    with WarmPopen(words, **options) as process:
+        try:
+            out, err = process.communicate(input, timeout)
+        except BaseException:
+            process.kill()
+            raise
+    done = subprocess.CompletedProcess(process.args, process.returncode, out, err)
+    if check:
+        done.check_returncode()
+    return done
+
+
+def _program(words: list[str]) -> tuple[str, list[str]]:
+    """The module whose `main` a command line stands for, and its arguments; an empty name for any other."""
+    for begin, module in PROGRAMS.items():
+        if tuple(words[: len(begin)]) == begin:
+            return module, list(words[len(begin) :])
+    return "", []
+
+
+def _fits(env: Any) -> bool:
+    """Whether an interpreter with these variables would have started as the warm one did."""
+    if os.environ.get("WORLDFLUX_TEST_COLD") == "1" or sys.platform != "linux":
+        return False
+    given = os.environ if env is None else env
+    if any((folder / "sitecustomize.py").exists() for folder in _folders(given)):
+        return False
+    return _at_start(given) == _at_start(os.environ)
+
+
+def _at_start(env: Mapping[str, str]) -> dict[str, str]:
+    found = {name: env[name] for name in env if name.startswith(_AT_START) and name != "PYTHONPATH"}
+    return {name: value for name, value in found.items() if value != "C.UTF-8"}  # as without a word
+
+
+def _folders(env: Mapping[str, str]) -> list[Path]:
+    """Where modules are looked for first."""
+    return [Path(each) for each in env.get("PYTHONPATH", "").split(os.pathsep) if each]
+
+
+class Nursery:
+    """The process that forks, and the way to it. It ends, and with it who is on a leash, when its maker does."""
+
+    def __init__(self) -> None:
+        self.maker = os.getpid()
+        self._turn = threading.Lock()
+        self._line, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        root = str(Path(worldflux.__file__).parents[1])
+        self._process = subprocess.Popen(
+            [sys.executable, __file__, str(theirs.fileno())],
+            pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, cwd="/",
+            env={**os.environ, "PYTHONPATH": root},
+        )  # fmt: skip
+        theirs.close()
+
+    def spawn(self, request: dict[str, Any], streams: list[int]) -> tuple[socket.socket, int]:
+        """Fork a command; where its exit code will be told, and its process id."""
+        ending, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        data = json.dumps(request).encode()
+        rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [theirs.fileno(), *streams]))
+        with self._turn:
+            self._line.sendmsg([len(data).to_bytes(8, "big")], [rights])
+            self._line.sendall(data)
+        theirs.close()
+        pid = ending.recv(16)
+        assert pid, "the warm Python is gone"
+        return ending, int(pid)
+
+    def close(self) -> None:
+        """End the process."""
+        self._line.close()
+        self._process.wait(30)
+
+
+_nursery: Nursery | None = None
+
+
+def nursery() -> Nursery:
+    """The one of this process, made when it is first needed."""
+    global _nursery
+    if _nursery is None or _nursery.maker != os.getpid():
+        _nursery = Nursery()
+    return _nursery
+
+
+def close() -> None:
+    """End the one of this process, if there is one."""
+    global _nursery
+    if _nursery is not None and _nursery.maker == os.getpid():
+        _nursery.close()
+    _nursery = None
+
+
+# What follows runs in the process that forks.
+
+
+def _serve(line: socket.socket) -> None:
+    import gc
+
+    _load("")
+    woken, wake = os.pipe()
+    os.set_blocking(wake, False)
+    signal.set_wakeup_fd(wake)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    children: dict[int, socket.socket] = {}
+    while True:
+        ready, _, _ = select.select([line, woken], [], [])
+        if woken in ready:
+            os.read(woken, 4096)
+            _reap(children)
+        if line in ready:
+            request, fds = _receive(line)
+            if request is None:
+                return
+            for word in MODULES:
+                if any(word in each for each in request["words"]):
+                    _load(word)
+            gc.freeze()
+            ending, *streams = fds
+            pid = os.fork()
+            if pid == 0:
+                signal.set_wakeup_fd(-1)
+                for fd in (
+                    woken,
+                    wake,
+                    ending,
+                    line.fileno(),
+                    *(each.fileno() for each in children.values()),
+                ):
+                    os.close(fd)
+                _be(request, streams)
+            for fd in streams:
+                os.close(fd)
+            children[pid] = socket.socket(fileno=ending)
+            children[pid].send(b"%-16d" % pid)
+
+
+def _reap(children: dict[int, socket.socket]) -> None:
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if pid == 0:
+            return
+        with contextlib.suppress(OSError), children.pop(pid) as ending:
+            ending.send(b"%-16d" % os.waitstatus_to_exitcode(status))
+
+
+def _receive(line: socket.socket) -> tuple[Any, list[int]]:
+    """The next request and its descriptors; None when the maker is gone."""
+    fds = array.array("i")
+    try:
+        head, ancillary, _, _ = line.recvmsg(8, socket.CMSG_SPACE(4 * fds.itemsize), socket.MSG_CMSG_CLOEXEC)
+    except ConnectionError:
+        return None, []
+    if not head:
+        return None, []
+    for _, _, data in ancillary:
+        fds.frombytes(data)
+    body = b""
+    while len(body) < (wanted := int.from_bytes(head, "big")):
+        body += line.recv(wanted - len(body))
+    return json.loads(body), list(fds)
+
+
+_loaded: set[str] = set()
+
+
+def _load(word: str) -> None:
+    """Import what commands with a word import; what is not installed is told by the command itself."""
+    if word in _loaded:
+        return
+    _loaded.add(word)
+    for name in MODULES[word]:
+        with contextlib.suppress(ImportError):
+            _import(name)
+    assert threading.active_count() == 1, "a fork would lose a thread"
+
+
+def _import(name: str) -> None:
+    import importlib
+    import pkgutil
+
+    found = importlib.import_module(name)
+    if name.startswith("worldflux."):
+        for each in pkgutil.iter_modules(getattr(found, "__path__", [])):
+            if not each.name.startswith("__"):
+                with contextlib.suppress(ImportError, AttributeError):  # no extra; a script of alembic
+                    _import(f"{name}.{each.name}")
+
+
+def _be(request: dict[str, Any], streams: list[int]) -> None:
+    """Become the command; never returns."""
+    code = 1
+    try:
+        if request["leash"]:
+            import ctypes
+
+            ctypes.CDLL(None).prctl(1, request["leash"], 0, 0, 0)
+        if request["session"]:
+            os.setsid()
+        for number, fd in enumerate(streams):
+            os.dup2(fd, number)
+        for fd in streams:
+            os.close(fd)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        os.chdir(request["cwd"])
+        os.environ.clear()
+        os.environ.update(request["env"])
+        _open_streams()
+        sys.argv = request["words"]
+        sys.path[0] = str(Path(request["words"][0]).parent)
+        sys.path[1:1] = [str(each) for each in _folders(os.environ) if str(each) not in sys.path]
+        code = _call(request["module"])
+    finally:
+        # No way but this one out: what is above on the stack belongs to the process that forks.
+        with contextlib.suppress(BaseException):
+            threading._shutdown()  # type: ignore[attr-defined]
+        import atexit
+
+        atexit._run_exitfuncs()
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(code)
+
+
+def _open_streams() -> None:
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        raw = io.FileIO(number, "rb" if number == 0 else "wb", closefd=False)
+        buffered = io.BufferedReader(raw) if number == 0 else io.BufferedWriter(raw)
+        errors = "backslashreplace" if number == 2 else "strict"
+        made = io.TextIOWrapper(buffered, "utf-8", errors, line_buffering=number == 2 or os.isatty(number))
+        setattr(sys, name, made)
+        setattr(sys, f"__{name}__", made)
+
+
+def _call(module: str) -> int:
+    """Run `main` of a module as a script does; its exit code."""
+    try:
+        sys.modules[module].main()
+    except SystemExit as ended:
+        if ended.code is None or isinstance(ended.code, int):
+            return (ended.code or 0) & 0xFF
+        print(ended.code, file=sys.stderr)
+        return 1
+    except BaseException:
+        sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    _serve(socket.socket(fileno=int(sys.argv[1])))

@@ -56,7 +56,7 @@ class Visit:
         """Open a window; when it closes, every trouble that was not expected fails the test."""
         context = browser.new_context(**{"viewport": DESK, "reduced_motion": "reduce", **options})
         page = context.new_page()
-        page.set_default_timeout(15_000)
+        page.set_default_timeout(60_000)
         visit = cls(context, page, site)
         page.on("console", lambda said: visit.note(said.type, f"{said.text} {said.location.get('url', '')}"))
         page.on("pageerror", lambda error: visit.trouble.append(f"error: {error}"))

@@ -10,7 +10,7 @@ from datetime import datetime, timezone
 import pytest
 from browsing import PHONE, Visit
 from fill import VariedRun, send_all, sweep
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Route, expect
 from sent_runs import SentRun, send
 from server_process import Server
 
@@ -99,6 +99,23 @@ def test_columns_are_chosen_ordered_and_remembered(visit: Visit) -> None:
     assert "params.horizon" not in visit.heads()
     visit.open_runs("/p/pusht")
     assert visit.heads()[:2] == ["name", "params.horizon"]
+
+
+def test_names_that_come_late_are_offered(visit: Visit) -> None:
+    """Who opens the columns or the groups before the server has told all names finds them there when it has."""
+    held: list[Route] = []
+    visit.page.route("**/api/runs/columns*", lambda route: held.append(route))
+    page = visit.open_runs("/p/pusht")
+    for button, box, found in (
+        ("Columns", "Find a column", "[data-id='params.horizon']"),
+        ("Group", "Group by", "button.item:has-text('horizon')"),
+    ):
+        page.get_by_role("button", name=button).first.click()
+        page.get_by_role("searchbox", name=box).fill("horizon")
+        assert held and page.locator(found).count() == 0
+        held.pop().continue_()
+        page.locator(found).first.wait_for()
+        visit.open_runs("/p/pusht")
 
 
 def test_columns_are_ordered_by_dragging(visit: Visit) -> None:

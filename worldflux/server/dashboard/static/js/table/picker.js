@@ -10,8 +10,8 @@ function candidates(known) {
   return [["Facts", fixed().map((id) => ({ id, hint: "" }))], ["Metrics", metrics], ["Settings", params]];
 }
 
-/** The panel. `change(ids)` is called at every step. */
-export function picker({ chosen, known, change, reset }) {
+/** The panel. `known()` tells the names so far, `ready` that these are all; `change(ids)` is called at every step. */
+export function picker({ chosen, known, ready, change, reset }) {
   let ids = [...chosen];
   const search = h("input", { type: "search", placeholder: "Find a column", "aria-label": "Find a column", oninput: () => draw() });
   const lists = h("div");
@@ -39,7 +39,7 @@ export function picker({ chosen, known, change, reset }) {
     const wanted = search.value.trim().toLowerCase();
     const fits = ({ id }) => !wanted || id.toLowerCase().includes(wanted) || label(id).toLowerCase().includes(wanted);
     const on = ids.map((id) => ({ id, hint: "" })).filter(fits);
-    const groups = candidates(known).map(([name, list]) => [name, list.filter((each) => !ids.includes(each.id) && fits(each)).slice(0, 200)]);
+    const groups = candidates(known()).map(([name, list]) => [name, list.filter((each) => !ids.includes(each.id) && fits(each)).slice(0, 200)]);
     const place = lists.querySelector("ul") ? lists.querySelector("ul").scrollTop : 0;
     lists.replaceChildren(h("ul", on.length ? h("li", h("h3", "Shown")) : null, on.map((each) => line(each, true)),
       groups.filter(([, list]) => list.length).map(([name, list]) => [h("li", h("h3", name)), list.map((each) => line(each, false))])));
@@ -47,6 +47,7 @@ export function picker({ chosen, known, change, reset }) {
   }
 
   draw();
+  if (!known().ready) ready.then(draw, () => {});
   return h("div.picker", search, lists, h("div.row", h("span.muted.small.grow", "Order them by dragging the table's heads, too."),
     h("button.button.small", { type: "button", onclick: () => { ids = reset(); draw(); } }, "Standard")));
 }

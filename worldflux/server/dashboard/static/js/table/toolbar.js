@@ -61,22 +61,22 @@ export class Toolbar {
   pickColumns(anchor) {
     const { page } = this;
     const reset = () => { page.change({ columns: null }); return standard(page.known, page.view.project); };
-    openPanel(anchor, picker({ chosen: page.ids(), known: page.known, change: (columns) => page.change({ columns }), reset }), { name: "Columns", pad: true });
+    openPanel(anchor, picker({ chosen: page.ids(), known: () => page.known, ready: page.ready, change: (columns) => page.change({ columns }), reset }), { name: "Columns", pad: true });
   }
 
   pickGroup(anchor) {
     const { page } = this;
-    const keys = groupKeys(page.known);
     const list = h("div");
     const input = h("input", { type: "search", placeholder: "Group by…", "aria-label": "Group by", oninput: () => draw() });
     const choose = (group) => { page.change({ group }); anchor.click(); };
     function draw() {
       const wanted = input.value.trim().toLowerCase();
-      const fits = keys.filter((key) => key.toLowerCase().includes(wanted)).slice(0, 60);
+      const fits = groupKeys(page.known).filter((key) => key.toLowerCase().includes(wanted)).slice(0, 60);
       list.replaceChildren(...(page.view.group ? [h("button.item", { type: "button", onclick: () => choose("") }, icon("close"), "No groups")] : []),
         ...fits.map((key) => h("button.item", { type: "button", onclick: () => choose(key) }, h("bdi.clip", shown(key)))));
     }
     draw();
+    if (!page.known.ready) page.ready.then(draw, () => {});
     openPanel(anchor, [input, list], { name: "Group by" });
   }
 

@@ -4,13 +4,17 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test lint bench chaos chaos-sweep mutants lock clean test-hydra-next test-modal-oldest
+.PHONY: demo test nightly lint bench chaos chaos-sweep mutants lock clean test-hydra-next test-modal-oldest
 
 demo: $(VENV)/.demo  ## evaluate a real, third-party world model and record the run
 	$(BIN)/worldflux-run +recipe=tiny-jepa-eval
 
 test: $(VENV)/.dev  ## install what the tests need, then run all of them
 	tests/run-all $(BIN)
+
+nightly: $(VENV)/.dev  ## all tests with all their cases: each command started cold, a kill at every call, 50 requests of each operation
+	WORLDFLUX_TEST_NIGHTLY=1 WORLDFLUX_TEST_COLD=1 tests/run-all $(BIN)
+	$(MAKE) chaos chaos-sweep
 
 lint: $(VENV)/.dev  ## style, formatting, types
 	$(BIN)/ruff check .

@@ -11,13 +11,15 @@ import requests
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.errors import Unsatisfiable
+from nightly import WHOLE
 from reading import TypedRun, new_key, store
 from schemathesis import GenerationMode
 from schemathesis.core.failures import FailureGroup
 from schemathesis.specs.openapi import checks
 from server_process import Server, start
 
-EXAMPLES = 12
+#: Of each operation.
+EXAMPLES = 50 if WHOLE else 6
 
 #: Here what fits the schema may still be refused: the text is of a language of its own, the body is no
 #: JSON, fields depend on one another, or a rule is stricter than a schema can say. Everywhere else it

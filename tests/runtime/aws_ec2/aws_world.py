@@ -95,7 +95,8 @@ class World:
         for client in self._clients:
             if client.process.poll() is None:
                 client.process.kill()
-                client.process.communicate()
+            if client.process.stdout and not client.process.stdout.closed:
+                client.process.communicate()  # also of one that ended while nobody waited for it
         for machine in self.machines:
             machine.cut("terminated")
         for instance_id in self.launched:

@@ -18,7 +18,7 @@ VECTORS = Path(__file__).parents[1] / "fixtures" / "manifests"
 #: Any character, halves of surrogate pairs among them.
 TEXT = st.text(st.characters(exclude_categories=()), max_size=8)
 VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**54), 2**54) | st.floats() | TEXT,
+    st.none() | st.booleans() | st.integers(-(2**54), 2**54) | st.floats() | st.floats(-1e17, 1e17) | TEXT,
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT | st.integers(), inner, max_size=4),
     max_leaves=20,
 )
@@ -35,6 +35,7 @@ def either(write: Any, value: Any) -> bytes | str:
 @given(VALUES)
 @example({"\U00010000": 1, "\uffff": 2, "a": [1.0, -0.0, 1e21, 1e-7, 123456789012345680.0]})
 @example({"a": {"b": [{"\u20ac": 1.5}, '\x7f\x1f\b\f\n\r\t"\\/']}, "A": 2**53 - 1})
+@example([1e-4, 9.999999999999999e-05, 0.00012345678901234567, -1e-4, 0.1, -2.5, 1e15, 1e16, 2.0**52 + 0.5])
 @example([2**53])
 @example({"a": ["\ud800"]})
 @example({"\udfff": 1})

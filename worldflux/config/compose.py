@@ -48,6 +48,9 @@ class Composer:
     """Composes runs of one project; reads each file once."""
 
     def __init__(self, project: Project) -> None:
+        from worldflux.config.spec import prepare
+
+        prepare()
         self.project = project
         registry = SourcesRegistry.instance()
         for source in (StructuredConfigSource, RecipeSource, ProjectSource):

@@ -6,6 +6,7 @@ path is the key to mend. Values arrive resolved; nothing here reads files or the
 
 from __future__ import annotations
 
+import os
 import re
 from typing import Annotated, Any, Literal
 
@@ -264,3 +265,21 @@ class RunSpec(_Part):
                 "or set env.allow_unpinned: true"
             )
         return self
+
+
+def prepare() -> None:
+    """Build the validator of `RunSpec`, which the first use would do.
+
+    Pydantic's plugins have no part in it: looking for some in every installed distribution takes
+    longer than the rest.
+    """
+    name = "PYDANTIC_DISABLE_PLUGINS"
+    before = os.environ.get(name)
+    os.environ[name] = "__all__"
+    try:
+        RunSpec.model_rebuild()
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before

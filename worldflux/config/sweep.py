@@ -214,6 +214,8 @@ def _zipped(
 
 def _condition(settings: Mapping[str, Any]) -> Any:
     """A test of resolved values by `include` and `exclude`."""
+    if not settings.get("include") and not settings.get("exclude"):
+        return lambda values: True
     import jmespath
     from jmespath.exceptions import JMESPathError
 

@@ -1,7 +1,7 @@
 """RFC 8785 canonical JSON, written by the interpreter's own encoder wherever that gives the same bytes.
 
-It does for everything but floats (`1e-7`, `1.0`), names outside ASCII (sorted by UTF-16 units) and
-what has no JSON form: those are left to `rfc8785`.
+It does for everything but some floats (`1.0`, `1e-05`), names outside ASCII (sorted by UTF-16 units)
+and what has no JSON form: those are left to `rfc8785`.
 """
 
 from __future__ import annotations
@@ -43,6 +43,9 @@ def _is_plain(value: Any) -> bool:
         return True
     if kind is int:
         return bool(-UNSAFE < value < UNSAFE)
+    if kind is float:
+        # Between these both write the shortest decimal, and a whole number has no `.0` there.
+        return 1e-4 <= abs(value) < 1e16 and not value.is_integer()
     if kind is dict:
         return all(map(_is_plain_name, value)) and all(map(_is_plain, value.values()))
     return kind is list and all(map(_is_plain, value))

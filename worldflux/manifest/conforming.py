@@ -59,13 +59,11 @@ def compiled(schema: Mapping[str, Any]) -> Check:
 def _compiled(schema: Mapping[str, Any] | bool) -> Check:
     """An exact check, but for values on which it raises `_Doubt`."""
     if isinstance(schema, bool):
-        return (lambda value: True) if schema else (lambda value: False)
+        return _yes if schema else _no
     unknown = sorted(schema.keys() - _KNOWN)
     if unknown:
         raise ValueError(f"no function for the keyword {unknown[0]}")
-    checks: list[Check] = []
-    if "type" in schema:
-        checks.append(_of_type(schema["type"]))
+    by_kind: dict[type, Check] = {}
     for names, kinds, make in (
         (_STRING, (str,), _string),
         (_NUMBER, (int, float), _number),
@@ -73,9 +71,9 @@ def _compiled(schema: Mapping[str, Any] | bool) -> Check:
         (_OBJECT, (dict,), _object),
     ):
         if schema.keys() & names:
-            checks.append(_only(kinds, make(schema)))
-    checks += _logic(schema)
-    return _all(checks)
+            by_kind.update(dict.fromkeys(kinds, make(schema)))
+    checks = [_of_kind(schema.get("type"), by_kind)] if by_kind or "type" in schema else []
+    return _all(checks + _logic(schema))
 
 
 def _all(checks: Sequence[Check]) -> Check:
@@ -87,33 +85,28 @@ def _all(checks: Sequence[Check]) -> Check:
     return lambda value: all(check(value) for check in checks)
 
 
-def _only(kinds: tuple[type, ...], check: Check) -> Check:
-    """A check that says nothing about values of other types."""
-
-    def checked(value: Any) -> bool:
-        if type(value) in kinds:
-            return check(value)
-        if type(value) not in _PLAIN:
-            raise _Doubt
-        return True
-
-    return checked
-
-
-def _of_type(wanted: str | Sequence[str]) -> Check:
-    names = [wanted] if isinstance(wanted, str) else wanted
-    types = tuple(kind for name in names for kind in _TYPES[name])
-    doubtful = float if "integer" in names and "number" not in names else None
+def _of_kind(wanted: str | Sequence[str] | None, by_kind: Mapping[type, Check]) -> Check:
+    """The value has one of the wanted types (None: any), and the check of its own type finds no fault."""
+    names = [wanted] if isinstance(wanted, str) else _TYPES.keys() if wanted is None else wanted
+    types = {kind for name in names for kind in _TYPES[name]}
+    doubtful = {float} if "integer" in names and "number" not in names else set()
+    judges = {kind: by_kind.get(kind, _yes) if kind in types else _no for kind in _PLAIN - doubtful}
 
     def check(value: Any) -> bool:
-        kind = type(value)
-        if kind in types:
-            return True
-        if kind is doubtful or kind not in _PLAIN:
+        judge = judges.get(type(value))
+        if judge is None:
             raise _Doubt
-        return False
+        return judge(value)
 
     return check
+
+
+def _yes(value: Any) -> bool:
+    return True
+
+
+def _no(value: Any) -> bool:
+    return False
 
 
 def _string(schema: Mapping[str, Any]) -> Check:
@@ -172,15 +165,19 @@ def _object(schema: Mapping[str, Any]) -> Check:
     ]
     others = _compiled(schema.get("additionalProperties", True))
     together = schema.get("dependentRequired", {})
+    simple = names is None and not forms
 
     def member(key: str, item: Any) -> bool:
+        if names is not None and not names(key):
+            return False
         known = properties.get(key)
-        if not forms:
-            return (known or others)(item)
-        fitting = [check for search, check in forms if search(key)]
-        if known is not None:
-            fitting.append(known)
-        return all(check(item) for check in fitting or (others,))
+        fits = known is not None
+        for search, check in forms:
+            if search(key):
+                fits = True
+                if not check(item):
+                    return False
+        return (known is None or known(item)) if fits else others(item)
 
     def check(value: dict[str, Any]) -> bool:
         if not required <= value.keys() or (most is not None and len(value) > most):
@@ -188,7 +185,7 @@ def _object(schema: Mapping[str, Any]) -> Check:
         for key, item in value.items():
             if type(key) is not str:
                 raise _Doubt
-            if (names is not None and not names(key)) or not member(key, item):
+            if not (properties.get(key, others)(item) if simple else member(key, item)):
                 return False
         return all(value.keys() >= set(needed) for key, needed in together.items() if key in value)
 

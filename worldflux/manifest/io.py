@@ -20,7 +20,7 @@ from worldflux.errors import Fault, WorldFluxError
 from worldflux.manifest.canonical import canonical_json
 from worldflux.manifest.model import SCHEMA, SCHEMA_VERSION, STATUSES, Manifest, is_run_id
 from worldflux.manifest.numbers import UNSAFE
-from worldflux.manifest.storage import sweep, write_bytes_atomic
+from worldflux.manifest.storage import sweep, sync, write_bytes_atomic
 from worldflux.manifest.validator import prepare, unportable, validate
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "parse",
     "prepare",
     "read",
+    "sync",
     "upgrade",
     "validate",
     "write",
@@ -74,7 +75,11 @@ def canonical(document: Mapping[str, Any]) -> bytes:
 
 
 def write(
-    path: Path, manifest: Manifest | Mapping[str, Any], gate: SecretGate | None = None, validate: bool = True
+    path: Path,
+    manifest: Manifest | Mapping[str, Any],
+    gate: SecretGate | None = None,
+    validate: bool = True,
+    durable: bool = True,
 ) -> bytes:
     """Check a manifest and put it at `path` in one step, on the disk when this returns.
 
@@ -84,6 +89,7 @@ def write(
         gate: asked to refuse the very bytes before anything touches the disk.
         validate: check against the schema; only a caller that wrote the same parts a moment
             ago may leave it out.
+        durable: False for a record that may be lost with the machine's power.
 
     Returns:
         The bytes of the file.
@@ -113,8 +119,9 @@ def write(
         )
     if gate is not None:
         gate.refuse(data, path.name)
-    sweep(path.parent)
-    write_bytes_atomic(path, data)
+    if durable:  # the folder of a record that has just begun is new
+        sweep(path.parent)
+    write_bytes_atomic(path, data, sync_file=durable, sync_folder=durable)
     return data
 
 

@@ -28,7 +28,9 @@ _STORAGE_HINTS = {
 }
 
 
-def write_bytes_atomic(path: Path, data: bytes, *, mode: int = 0o666, sync_folder: bool = True) -> None:
+def write_bytes_atomic(
+    path: Path, data: bytes, *, mode: int = 0o666, sync_file: bool = True, sync_folder: bool = True
+) -> None:
     """Replace the file at `path` by these bytes: all of them or nothing, durable on return.
 
     Temporary file in the same folder, fsync, rename, fsync of the folder. A temporary file is
@@ -36,6 +38,7 @@ def write_bytes_atomic(path: Path, data: bytes, *, mode: int = 0o666, sync_folde
 
     Args:
         mode: permissions of the new file, less the umask.
+        sync_file: False when `sync` is called before anything is reported done.
         sync_folder: False when another file will be written into the folder before anything is
             reported done: that makes this one's name durable, too.
 
@@ -46,7 +49,7 @@ def write_bytes_atomic(path: Path, data: bytes, *, mode: int = 0o666, sync_folde
     temporary = path.parent / f"{prefix}{os.urandom(6).hex()}{suffix}"
     try:
         try:
-            _write_new(temporary, data, mode)
+            _write_new(temporary, data, mode, sync_file)
             os.replace(temporary, path)
         except BaseException:
             temporary.unlink(missing_ok=True)
@@ -57,13 +60,30 @@ def write_bytes_atomic(path: Path, data: bytes, *, mode: int = 0o666, sync_folde
         raise storage_error(path, error) from error
 
 
-def _write_new(path: Path, data: bytes, mode: int) -> None:
+def sync(path: Path) -> None:
+    """Make the content of a file durable that was written without.
+
+    Raises:
+        WorldFluxError: the file system refused; code `storage`.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise storage_error(path, error) from error
+
+
+def _write_new(path: Path, data: bytes, mode: int, durable: bool) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
         left = memoryview(data)
         while left:
             left = left[os.write(descriptor, left) :]
-        os.fsync(descriptor)
+        if durable:
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)
 

@@ -7,7 +7,7 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,8 +43,14 @@ def recent(key: Hashable, find: Callable[[], Any]) -> Any:
     return pickle.loads(found[1])  # noqa: S301 (our own bytes, several times quicker than a deep copy)
 
 
+def known(keys: Iterable[Hashable]) -> bool:
+    """Whether `recent` has an answer for each key."""
+    oldest = time.monotonic() - RECENT_SECONDS
+    return all(key in _answers and _answers[key][0] > oldest for key in keys)
+
+
 class Background:
-    """A thread that gathers provenance; `into` waits for it and fills the manifest in.
+    """Gathers provenance, in a thread unless all of it is known; `into` waits and fills the manifest in.
 
     A part that fails is left out; it never fails the run.
     """
@@ -52,32 +58,35 @@ class Background:
     def __init__(
         self, request: RunRequest, place: Place, folder: Path, python: Path | None, texts: Mapping[str, bytes]
     ) -> None:
-        self._request, self._place, self._folder, self._texts = request, place, folder, texts
-        self._python = python or Path(sys.executable)
+        self._root, self._source, self._runs_dir = place.root, request.source_dir, place.runs_dir
+        self._folder, self._python = folder, python or Path(sys.executable)
         self._found: dict[str, Any] = {}
-        self._thread = threading.Thread(target=self._gather, name="provenance", daemon=True)
-        self._thread.start()
+        self._stored: list[Path] = []
+        self._attempt("texts", lambda: self._store(texts))
+        self._lock = self._attempt("lock", lambda: self._store_lock(request.lock))
+        self._keys = {
+            "git": ("git", self._root),
+            "environment": ("environment", self._python, self._lock),
+            "hardware": ("hardware",),
+            "source": ("source", self._source),
+        }
+        self._thread: threading.Thread | None = None
+        if known(self._keys.values()):
+            self._gather()
+        else:
+            self._thread = threading.Thread(target=self._gather, name="provenance", daemon=True)
+            self._thread.start()
 
     def _gather(self) -> None:
-        from worldflux.run import provenance
-
-        root, source = self._place.root, self._request.source_dir
-        lock = self._attempt("lock", self._lock)
-        parts: dict[str, Callable[[], Any]] = {
-            "texts": self._store_texts,
-            "git": lambda: self._git(root),
-            "environment": lambda: recent(
-                ("environment", self._python, lock),
-                lambda: provenance.environment_info(self._python, lock_text=lock, lock_path=LOCK_NAME),
-            ),
-            "hardware": lambda: recent("hardware", provenance.hardware),
-            "source": lambda: recent(
-                ("source", source), lambda: provenance.source_digest(source, self._place.runs_dir)
-            ),
-            "schema": io.prepare,
+        parts = {
+            "git": self._git,
+            "environment": self._environment,
+            "hardware": self._hardware,
+            "source": self._source_digest,
         }
         for name, find in parts.items():
             self._found[name] = self._attempt(name, find)
+        self._attempt("schema", io.prepare)
 
     def _attempt(self, name: str, find: Callable[[], Any]) -> Any:
         """What `find` gives; None with its name noted when it fails."""
@@ -87,31 +96,56 @@ class Background:
             self._found.setdefault("problems", []).append(f"{name}: {type(error).__name__}")
             return None
 
-    def _lock(self) -> str:
+    def _store(self, texts: Mapping[str, bytes]) -> None:
+        """Put texts into the run's folder; they are made durable with the final manifest."""
+        for name, data in texts.items():
+            io.write_bytes_atomic(self._folder / name, data, sync_file=False, sync_folder=False)
+            self._stored.append(self._folder / name)
+
+    def _store_lock(self, lock: str) -> str:
         """What the environment was built from, kept in the run's folder: an unpinned list as it was locked."""
         built = self._python.parent.parent / "worldflux-lock.txt"
-        lock = built.read_text(encoding="utf-8") if built.is_file() else self._request.lock
+        lock = built.read_text(encoding="utf-8") if built.is_file() else lock
         if lock:
-            io.write_bytes_atomic(self._folder / LOCK_NAME, lock.encode())
+            self._store({LOCK_NAME: lock.encode()})
         return lock
 
-    def _git(self, root: Path) -> Any:
+    def _sync(self) -> None:
+        for path in self._stored:
+            io.sync(path)
+
+    def _git(self) -> Any:
         from worldflux.run.provenance import git_state
         from worldflux.run.repository import DIFF_NAME
 
-        found, folder = recent(("git", root), lambda: (git_state(root, self._folder), self._folder))
+        found, folder = recent(self._keys["git"], lambda: (git_state(self._root, self._folder), self._folder))
         if folder != self._folder and found.get("diff"):
             shutil.copyfile(folder / DIFF_NAME, self._folder / DIFF_NAME)
         return found
 
-    def _store_texts(self) -> None:
-        for name, data in self._texts.items():
-            # Their names become durable with the final manifest's, in the same folder.
-            io.write_bytes_atomic(self._folder / name, data, sync_folder=False)
+    def _environment(self) -> Any:
+        from worldflux.run.provenance import environment_info
+
+        return recent(
+            self._keys["environment"],
+            lambda: environment_info(self._python, lock_text=self._lock, lock_path=LOCK_NAME),
+        )
+
+    def _hardware(self) -> Any:
+        from worldflux.run.provenance import hardware
+
+        return recent(self._keys["hardware"], hardware)
+
+    def _source_digest(self) -> Any:
+        from worldflux.run.provenance import source_digest
+
+        return recent(self._keys["source"], lambda: source_digest(self._source, self._runs_dir))
 
     def into(self, manifest: Manifest, variables: Mapping[str, str], forwarded: list[str]) -> None:
-        """Wait for the thread and put what it found into the manifest."""
-        self._thread.join()
+        """Put what was found into the manifest; what was stored is on the disk when this returns."""
+        if self._thread is not None:
+            self._thread.join()
+        self._attempt("texts", self._sync)
         manifest.git = self._found.get("git")
         manifest.hardware = self._found.get("hardware")
         manifest.environment = self._found.get("environment")

@@ -101,6 +101,7 @@ def _as_yaml(value: Any) -> bytes:
     return text.encode("utf-8", "backslashreplace")
 
 
+@lru_cache(maxsize=64)
 def _below(folder: Path, root: Path) -> str | None:
     """A folder relative to the project's; None when it lies elsewhere."""
     try:

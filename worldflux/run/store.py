@@ -54,10 +54,13 @@ def create(runs_dir: Path, run_id: str | None = None) -> tuple[str, Path]:
         WorldFluxError: the folder can not be made (read-only, disk full).
     """
     try:
-        runs_dir.mkdir(parents=True, exist_ok=True)
         run_id = run_id or new_run_id()
         folder = runs_dir / run_id
-        folder.mkdir()
+        try:
+            folder.mkdir()
+        except FileNotFoundError:
+            runs_dir.mkdir(parents=True, exist_ok=True)
+            folder.mkdir()
         return run_id, folder
     except OSError as error:
         raise WorldFluxError(

@@ -68,7 +68,7 @@ def steal_pid(pid: int) -> tuple[int, list[int]]:
     return 0, got
 
 
-def wait(process: CommandProcess) -> ProcessExit:
+def wait(process: CommandProcess, record: Path) -> ProcessExit:
     """Wait, and go on when Ctrl-C comes after the end; before the end it is not to be raised."""
     while True:
         try:
@@ -76,7 +76,7 @@ def wait(process: CommandProcess) -> ProcessExit:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             return ended
         except KeyboardInterrupt:
-            if Path(f"/proc/{process.shim_pid}").exists():
+            if not record.exists():
                 raise
 
 
@@ -111,7 +111,7 @@ def main() -> int:
     if spec.get("steal"):
         bystander, got = steal_pid(process.pid)
         say(bystander=bystander, got=got)
-    ended = wait(process)
+    ended = wait(process, Path(spec["exit"]))
     if spec.get("steal") and bystander:
         say(bystander_killed=os.waitpid(bystander, os.WNOHANG)[0] != 0)
     say(ended=asdict(ended))

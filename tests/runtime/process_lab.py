@@ -73,8 +73,7 @@ class Lab:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Kill whatever a broken shim has left, so that it can not disturb the next test."""
-        if self.forker is not None:
-            self.forker.__exit__()
+        self.leave()
         for program in self.programs:
             program.kill()
             program.communicate()
@@ -84,6 +83,11 @@ class Lab:
         while (left := self.alive()) and time.monotonic() < until:
             for pid in left:
                 kill(pid)
+
+    def leave(self) -> None:
+        """End the forker, and with it the shims that are free."""
+        if self.forker is not None:
+            self.forker.__exit__()
 
     def start(self, argv: list[str], *, pty: bool = False, **limits: Any) -> CommandProcess:
         limits = {"timeout": 10.0, "grace": 0.3, "drain": 0.2, **limits}

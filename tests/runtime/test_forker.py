@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from process_lab import ROOT, Lab, eventually, state
 
-from worldflux.runtime.process import CommandProcess, Limits
+from worldflux.runtime.process import CommandProcess, Limits, read_exit
 from worldflux.runtime.shim.tree import children_of
 from worldflux.runtime.spawning import Forker
 
@@ -34,8 +34,52 @@ def test_shims_come_from_the_forker(lab: Lab) -> None:
     assert process.shim_pid not in children_of(os.getpid())
     process.kill()
     process.wait()
-    assert eventually(lambda: state(process.shim_pid) == "Z")
-    assert eventually(lambda: children_of(forker_of(lab).pid) == [])  # no zombie either
+    lab.leave()
+    assert state(process.shim_pid) == "Z"
+
+
+def test_a_shim_is_used_again(lab: Lab) -> None:
+    """Commands one after the other have one shim, and each its own arguments, log, record and session."""
+    shims, sessions = [], []
+    for index in range(3):
+        (lab.folder / "run.log").unlink(missing_ok=True)
+        process = lab.start(["sh", "-c", f"ps -o sid= $$; exit {index}"])
+        ended = process.wait()
+        assert (ended.exit_code, ended.leader_pid) == (index, process.pid) == (index, int(lab.text()))
+        assert read_exit(lab.exit) == ended
+        shims.append(process.shim_pid)
+        sessions.append(process.pid)
+    assert len(set(shims)) == 1 and len(set(sessions)) == 3
+    assert len(children_of(forker_of(lab).pid)) == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_free_shim_that_ends_is_done_without(lab: Lab, number: int) -> None:
+    """Between two commands a shim dies of a signal; the next command gets another one."""
+    first = lab.start(["true"])
+    first.wait()
+    os.kill(first.shim_pid, number)
+    assert eventually(lambda: first.shim_pid not in children_of(forker_of(lab).pid))  # no zombie either
+    other = lab.start(["true"])
+    assert other.wait().exit_code == 0 and other.shim_pid != first.shim_pid
+
+
+def test_a_late_request_does_not_reach_the_next_command(lab: Lab) -> None:
+    """What was meant for a command that had just ended is not taken for a request to the next one."""
+    lab.run(["true"])
+    (seat,) = forker_of(lab)._free
+    seat.sendall(b"SK")
+    ended = lab.run(["sh", "-c", "sleep 0.05; exit 3"])
+    assert (ended.exit_code, ended.reason) == (3, "exited")
+
+
+def test_a_client_that_dies_leaves_no_free_shim(lab: Lab) -> None:
+    """A shim that waits for its next command ends with its client."""
+    client = lab.client(["true"], forks=False)
+    shim = lab.client_said("shim")
+    client.kill()
+    client.wait()
+    assert eventually(lambda: state(shim) == "Z", 2)
 
 
 def test_the_death_of_the_forker_ends_no_run(lab: Lab) -> None:
@@ -103,8 +147,10 @@ def test_many_threads_ask_at_once(lab: Lab) -> None:
     before = set(os.listdir("/proc/self/fd"))
     with ThreadPoolExecutor(16) as pool:
         assert list(pool.map(one, range(64))) == [(index, f"{index}\n") for index in range(64)]
-    assert set(os.listdir("/proc/self/fd")) == before
+    assert len(children_of(forker_of(lab).pid)) <= 16
     assert len(os.listdir(f"/proc/{forker_of(lab).pid}/fd")) == 6
+    lab.leave()
+    assert set(os.listdir("/proc/self/fd")) <= before
 
 
 def test_the_forker_is_as_bare_as_a_shim(lab: Lab) -> None:

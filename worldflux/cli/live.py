@@ -41,6 +41,8 @@ class Console:
         if self.show_log:
             self._tail = _Tail(path, self._log_line)
 
+    def ended(self) -> None: ...
+
     def note(self, text: str) -> None:
         self._say(f"{render.paint('warning:', '33', self.stream)} {render.safe_line(text)}")
 

@@ -119,7 +119,9 @@ def execute(
         for name, data in texts.items():
             place.gate.refuse(data, name)
         manifest.start()
-        io.write(folder / store.MANIFEST, manifest, gate=place.gate, validate=False)
+        # A run that has just begun here ends with this machine's power; elsewhere it goes on.
+        here = hasattr(plugin, "on_ended")
+        io.write(folder / store.MANIFEST, manifest, gate=place.gate, validate=False, durable=not here)
     except BaseException:
         _remove_empty(folder)
         raise
@@ -226,8 +228,9 @@ class _Run:
             adapter = Adapter(
                 spec.adapter or spec.recipe, spec.env.python, self.request.lock, spec.env.allow_unpinned
             )
-            if hasattr(self.plugin, "on_progress"):
-                self.plugin.on_progress = self.observer.progress
+            for name, told in (("on_progress", self.observer.progress), ("on_ended", self.observer.ended)):
+                if hasattr(self.plugin, name):
+                    setattr(self.plugin, name, told)
             self.python = self.plugin.build_env(adapter, self.place.install_dir)
         with self._stage("run"):
             result = self._run()

@@ -19,6 +19,9 @@ class Observer(Protocol):
     def log(self, path: Path) -> None:
         """The command is about to start; its output is appended to this file."""
 
+    def ended(self) -> None:
+        """The command has ended; its record is still to be written. Not every runtime can tell."""
+
     def note(self, text: str) -> None:
         """Something worth a line, such as a warning."""
 
@@ -37,15 +40,16 @@ class Silent:
 
     def log(self, path: Path) -> None: ...
 
+    def ended(self) -> None: ...
+
     def note(self, text: str) -> None: ...
 
 
 class Quiet(Silent):
-    """Tells only that the command has ended, once the run gets to what comes after it."""
+    """Tells only that the command has ended."""
 
-    def __init__(self, command_ended: Callable[[], None]) -> None:
-        self._command_ended = command_ended
+    def __init__(self, ended: Callable[[], None]) -> None:
+        self._ended = ended
 
-    def stage(self, name: str) -> None:
-        if name in ("collect", "manifest"):
-            self._command_ended()
+    def ended(self) -> None:
+        self._ended()

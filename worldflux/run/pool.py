@@ -62,7 +62,11 @@ class Pool(Generic[JobType, EndedType]):
         self._policy, self._carry_out, self._told = policy, carry_out, told
         self.cancellation = Cancellation()
         self._attempts: dict[int, int] = {}
+        # A thread takes one of these for its command. The one that waits for it has its job already,
+        # so that the next command starts without a detour over the calling thread.
+        self._places: SimpleQueue[None] = SimpleQueue()
         # What threads report. Counts are kept by the calling thread alone; the queue only wakes it.
+        self._begun: deque[JobType] = deque()
         self._free: deque[None] = deque()
         self._ended: deque[tuple[int, int, JobType, EndedType | None, BaseException | None]] = deque()
         self._news: SimpleQueue[None] = SimpleQueue()
@@ -78,17 +82,24 @@ class Pool(Generic[JobType, EndedType]):
         numbers = count()
         commands = 0
         stopping = False
+        # Before the next one starts, it must be known whether it shall.
+        ahead = 0 if self._policy.fail_fast else 1
+        for _ in range(parallel):
+            self._places.put(None)
         threads = ThreadPoolExecutor(2 * parallel, thread_name_prefix="run")
         try:
             while running or (waiting and not stopping and not self.cancellation.requested):
                 try:
+                    while self._begun:
+                        self._told(self._begun[0], None)
+                        self._begun.popleft()
                     while self._free:
                         self._free.popleft()
                         commands -= 1
                     while self._ended:
                         stopping = self._hear(*self._ended[0], running, waiting) or stopping
                         self._ended.popleft()
-                    while waiting and commands < parallel and len(running) < 2 * parallel:
+                    while waiting and commands < parallel + ahead and len(running) < 2 * parallel:
                         if stopping or self.cancellation.requested:
                             break
                         index, job = waiting.popleft()
@@ -96,8 +107,7 @@ class Pool(Generic[JobType, EndedType]):
                         threads.submit(self._one, number, index, job)
                         running.add(number)
                         commands += 1
-                        self._told(job, None)
-                    if running and not self._free and not self._ended:
+                    if running and not self._begun and not self._free and not self._ended:
                         self._news.get()
                 except KeyboardInterrupt:
                     self.cancellation.request()
@@ -121,9 +131,12 @@ class Pool(Generic[JobType, EndedType]):
         """
         if number not in running:
             return False
-        if error is not None or ended is None:
+        if error is not None:
             running.discard(number)
-            raise error or AssertionError("a run ended without an end")
+            raise error
+        if ended is None:  # interrupted before it began
+            running.discard(number)
+            return True
         self._told(job, ended)
         running.discard(number)
         if ended.succeeded or self.cancellation.requested:
@@ -142,14 +155,18 @@ class Pool(Generic[JobType, EndedType]):
             nonlocal told
             if not told:
                 told = True
+                self._places.put(None)
                 self._free.append(None)
                 self._news.put(None)
 
         ended, error = None, None
+        self._places.get()
         try:
-            # Before the next one starts, it must be known whether it shall.
-            early = (lambda: None) if self._policy.fail_fast else free
-            ended = self._carry_out(job, self.cancellation, early)
+            if not self.cancellation.requested:
+                self._begun.append(job)
+                self._news.put(None)
+                early = (lambda: None) if self._policy.fail_fast else free
+                ended = self._carry_out(job, self.cancellation, early)
         except BaseException as problem:
             error = problem
         self._ended.append((number, index, job, ended, error))

@@ -13,8 +13,11 @@ A place that goes on without this computer may offer more, all of it optional:
     reap(runs=(), *, end=True)      what is alive over there: (rows, problems); ends what is past its
                                     deadline, and the named runs
 
-A plugin whose `build_env` takes time may have an attribute `on_progress`: the engine sets it to a
-function that is told, in short lines, what takes time.
+A plugin may have two attributes that the engine sets to functions, before it calls `build_env`:
+
+    on_progress(text)               told, in short lines, what takes time in `build_env`
+    on_ended()                      told when a run uses nothing any more but its record is still to be
+                                    written, so that a sweep may start the next one
 
 A plugin is proven by inheriting `worldflux.testing.RuntimeSuite` in its test.
 """
@@ -117,8 +120,7 @@ class RuntimePlugin(Protocol):
     """A place where commands run.
 
     Class attribute `name` is what users write as `runtime=NAME`: lower case letters, digits
-    and dashes. A runtime whose runs cost money has a class attribute `paid = True`; one of
-    whose runs nothing is left when `run` returns has `ends_with_run = True`.
+    and dashes. A runtime whose runs cost money has a class attribute `paid = True`.
     """
 
     name: str

@@ -211,7 +211,12 @@ def remove_temporary(work: Path) -> None:
     import shutil
 
     folder = Path(os.path.abspath(work)) / "tmp"
-    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        os.rmdir(folder)
+    except OSError:
+        shutil.rmtree(folder, ignore_errors=True)
+    if _is_short(folder):
+        return
     link = _short_link(folder)
     if link.is_symlink() and os.readlink(link) == str(folder):
         link.unlink(missing_ok=True)
@@ -268,8 +273,13 @@ def _listed(names: Sequence[str]) -> str:
 def _temporary(work: Path) -> Path:
     """A folder for temporary files with a path short enough for sockets."""
     folder = Path(os.path.abspath(work)) / "tmp"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if len(os.fsencode(folder)) <= _LONGEST_TMPDIR:
+    try:
+        folder.mkdir(mode=0o700)
+    except FileNotFoundError:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except FileExistsError:
+        pass
+    if _is_short(folder):
         return folder
     link = _short_link(folder)
     _sweep_links(link.parent)
@@ -297,6 +307,10 @@ def _sweep_links(place: Path) -> None:
                     os.unlink(entry.path)
     except OSError:
         return  # somebody else swept at the same time; what is left is found by the next one
+
+
+def _is_short(folder: Path) -> bool:
+    return len(os.fsencode(folder)) <= _LONGEST_TMPDIR
 
 
 def _short_link(folder: Path) -> Path:

@@ -46,21 +46,29 @@ class Hosting:
         return lease.environment.python
 
     def run(
-        self, ctx: RuntimeContext, words: Sequence[str], env: Mapping[str, str], *, pty: bool = False
+        self,
+        ctx: RuntimeContext,
+        words: Sequence[str],
+        env: Mapping[str, str],
+        *,
+        pty: bool = False,
+        on_ended: Callable[[], None] | None = None,
     ) -> RuntimeResult:
         """Carry out a command in the run's own folder, to its end.
 
         Args:
             words: as this machine runs it. env: all of its environment.
             pty: give it a terminal.
+            on_ended: told when all its processes are gone, before the record of that is on the disk.
         """
         from worldflux.runtime.environment import visible_names
         from worldflux.runtime.process import CommandProcess, Limits
 
         work = ctx.output_dir / "artifacts"
         log = ctx.output_dir / "logs" / f"{ctx.run_id}.log"
-        work.mkdir(exist_ok=True)
-        log.parent.mkdir(exist_ok=True)
+        for folder in (work, log.parent):
+            if not folder.is_dir():
+                folder.mkdir()
         process = CommandProcess.start(
             list(words),
             cwd=work,
@@ -75,7 +83,7 @@ class Hosting:
             cancelled = ctx.run_id in self._cancelled
         if cancelled:
             process.stop()
-        ended = process.wait()
+        ended = process.wait(on_ended)
         return RuntimeResult(
             exit_code=ended.code,
             duration_seconds=ended.duration_seconds,

@@ -31,12 +31,11 @@ class LocalCommand:
     """
 
     name = "local-command"
-    #: Nothing of a run is left when `run` returns, so another one may take its place before its teardown.
-    ends_with_run = True
 
     def __init__(self, *, manifest: str, grace_seconds: float = 10.0, log_cap_mb: float = 256) -> None:
         self.manifest = str(manifest)
         self.on_progress: Callable[[str], None] | None = None
+        self.on_ended: Callable[[], None] | None = None
         self._hosting = Hosting(grace_seconds, log_cap_mb)
 
     def doctor(self) -> list[str]:
@@ -75,7 +74,9 @@ class LocalCommand:
         inner = [*located(command, ctx.source_dir, python=str(python)), *ctx.extra_args]
         output = str(ctx.output_dir / "artifacts")
         words = manifest.words(inner, source=str(ctx.source_dir), output=output, run_id=ctx.run_id)
-        result = self._hosting.run(ctx, words, self._environment(ctx, manifest, python))
+        result = self._hosting.run(
+            ctx, words, self._environment(ctx, manifest, python), on_ended=self.on_ended
+        )
         return replace(result, metadata={**result.metadata, "external": facts})
 
     def cancel(self, ctx: RuntimeContext) -> None:

@@ -27,8 +27,6 @@ class LocalPlugin:
     """
 
     name = "local"
-    #: Nothing of a run is left when `run` returns, so another one may take its place before its teardown.
-    ends_with_run = True
 
     def __init__(
         self,
@@ -41,6 +39,7 @@ class LocalPlugin:
         self.env_groups = tuple(env_groups)
         self.pty = pty
         self.on_progress: Callable[[str], None] | None = None
+        self.on_ended: Callable[[], None] | None = None
         self._hosting = Hosting(grace_seconds, log_cap_mb)
 
     def doctor(self) -> list[str]:
@@ -56,7 +55,9 @@ class LocalPlugin:
     def run(self, ctx: RuntimeContext, command: Sequence[str]) -> RuntimeResult:
         python = ctx.venv_python or Path(sys.executable)
         words = [*located(command, ctx.source_dir, python=str(python)), *ctx.extra_args]
-        return self._hosting.run(ctx, words, self._environment(ctx, python), pty=self.pty)
+        return self._hosting.run(
+            ctx, words, self._environment(ctx, python), pty=self.pty, on_ended=self.on_ended
+        )
 
     def cancel(self, ctx: RuntimeContext) -> None:
         """Ask the run to end: polite signal, grace, hard signal; asked again, the hard one at once.

@@ -17,7 +17,7 @@ import signal
 import threading
 import time
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -154,9 +154,8 @@ class CommandProcess:
     def __init__(self, pid: int, spawned: Spawned, mark: str, exit_path: Path) -> None:
         self.pid = pid
         self.shim_pid = spawned.pid
-        self._forked = spawned.forked
-        self._control = spawned.control
-        self._report = spawned.report
+        self._spawned = spawned
+        self._open = True
         self._mark = mark
         self._exit_path = exit_path
         self._began = time.monotonic()
@@ -221,10 +220,14 @@ class CommandProcess:
                 if created:
                     log_path.unlink(missing_ok=True)
 
-    def wait(self) -> ProcessExit:
-        """Return when the command and all that it started have ended.
+    def wait(self, on_ended: Callable[[], None] | None = None) -> ProcessExit:
+        """Return when the command and all that it started have ended, and the record is on the disk.
 
         A first KeyboardInterrupt stops the command, a second one kills it; none is raised.
+
+        Args:
+            on_ended: told when the processes have ended, before log and record are on the disk; not told
+                when the shim ended without a word.
         """
         presses = 0
         while True:
@@ -233,7 +236,7 @@ class CommandProcess:
                     self._interrupt()
                     presses = 0
                 with self._handling_interrupts():
-                    return self._collect()
+                    return self._collect(on_ended)
             except KeyboardInterrupt:
                 presses += 1
 
@@ -247,9 +250,9 @@ class CommandProcess:
 
     def _request(self, request: bytes) -> None:
         with self._writing:
-            if self._control >= 0:
+            if self._open:
                 with suppress(BrokenPipeError):  # the shim has ended meanwhile
-                    os.write(self._control, request)
+                    os.write(self._spawned.control, request)
 
     def _interrupt(self) -> None:
         self._interrupts += 1
@@ -281,28 +284,35 @@ class CommandProcess:
         finally:
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
-    def _collect(self) -> ProcessExit:
+    def _collect(self, on_ended: Callable[[], None] | None) -> ProcessExit:
         with self._collecting:
             if self._result is None:
-                while not self._received.endswith(b"\n"):
-                    part = os.read(self._report, 65536)
-                    if not part:
-                        break
-                    self._received += part
-                if self._forked:
-                    while os.read(self._report, 65536):  # it ends when the shim is gone
-                        pass
-                else:
+                self._listen(1)
+                if on_ended is not None and self._received:
+                    on_ended()
+                self._listen(2)
+                if self._spawned.seat is None:
                     reap(self.shim_pid)
-                self._disown()
+                else:
+                    self._listen(3)
+                _, record, free = (*self._received.split(b"\n"), b"", b"", b"")[:3]
+                self._disown(free == b"free")
                 # Only the pipe is trusted: the command can write to the record's place, too.
-                result = _parse(self._received)
+                result = _parse(record)
                 if result is None:
                     result = self._interrupted()
                 elif not result.subreaper and self._mark:
                     end_survivors(self._mark)
                 self._result = result
             return self._result
+
+    def _listen(self, lines: int) -> None:
+        """Receive so many lines of what the shim says after `started`, or all when it is gone."""
+        while self._received.count(b"\n") < lines:
+            part = os.read(self._spawned.report, 65536)
+            if not part:
+                break
+            self._received += part
 
     def _interrupted(self) -> ProcessExit:
         """The shim ended without a word: end what it left, and say so on disk."""
@@ -319,13 +329,12 @@ class CommandProcess:
             self._exit_path.unlink(missing_ok=True)
         return result
 
-    def _disown(self) -> None:
-        """Close our ends of the pipes; the shim takes that for our death if it still runs."""
+    def _disown(self, free: bool = False) -> None:
+        """Let go of the shim: give it back, or close our ends, which it takes for our death."""
         with self._writing:
-            for fd in (self._control, self._report):
-                if fd >= 0:
-                    os.close(fd)
-            self._control = self._report = -1
+            if self._open:
+                self._open = False
+                self._spawned.let_go(free)
 
 
 #: A process forked from this one must not keep control pipes open: it would hide our death.

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from worldflux.errors import UsageError, WorldFluxError
 
 if TYPE_CHECKING:
-    import socket
+    from socket import socket as Seat
 
 #: Run by the shim's interpreter. The import system caches the compiled modules, which a
 #: script given by its path would not have.
@@ -99,14 +99,15 @@ class Request:
 class Spawned:
     """A shim that waits for its specification; the descriptors are our ends of its pipes.
 
-    `forked`: it is no child of ours, and `pid` is 0 until it has said which one it has. `rest`:
-    what it has said beyond that, the beginning of its record.
+    `seat`: it is one of a forker, so no child of ours, `pid` is 0 until it has said which one it
+    has, and it may carry out another command later. `rest`: what it has said beyond that, the
+    beginning of its record.
     """
 
     pid: int
     control: int
     report: int
-    forked: bool = False
+    seat: Seat | None = None
     rest: bytes = b""
 
     @classmethod
@@ -118,6 +119,9 @@ class Spawned:
         """
         import fcntl
 
+        seat = Forker.current.seat(log) if Forker.current is not None else None
+        if seat is not None:
+            return cls(0, seat.fileno(), seat.fileno(), seat)
         ours: list[int] = []
         theirs: list[int] = []
         done = False
@@ -129,10 +133,6 @@ class Spawned:
                 theirs.append(fcntl.fcntl(pipe[end], fcntl.F_DUPFD_CLOEXEC, 10))
                 os.close(pipe[end])
             theirs.append(fcntl.fcntl(log, fcntl.F_DUPFD_CLOEXEC, 10))
-            forker = Forker.current
-            if forker is not None and forker.fork(theirs):
-                done = True
-                return cls(0, ours[0], ours[1], forked=True)
             pid = _posix_spawn(theirs, "main")
             done = True
             return cls(pid, ours[0], ours[1])
@@ -180,14 +180,25 @@ class Spawned:
         """End the shim and what it may have started."""
         with suppress(OSError):
             os.write(self.control, b"K")
-        os.close(self.control)
-        os.close(self.report)
-        if not self.forked:
+        self.let_go(False)
+        if self.seat is None:
             reap(self.pid)
+
+    def let_go(self, free: bool) -> None:
+        """Leave a shim that is free to others; close the pipes of one that is not: our death to it."""
+        if self.seat is None:
+            os.close(self.control)
+            os.close(self.report)
+        elif free and Forker.current is not None:
+            Forker.current.give_back(self.seat)
+        else:
+            self.seat.close()
 
 
 class Forker:
     """A process that forks shims, in a fifth of the time that an interpreter takes to start.
+
+    A shim that has carried out a command waits for another one.
 
     It gets what this process has at its start: limits, umask, control group. So it is for a
     caller that starts many commands in a row, such as a sweep: `with Forker(): ...`. Shims are started
@@ -199,7 +210,8 @@ class Forker:
 
     def __init__(self) -> None:
         self.pid = 0
-        self._socket: socket.socket | None = None
+        self._socket: Seat | None = None
+        self._free: list[Seat] = []
 
     def __enter__(self) -> Forker:
         """Start it; where that is not possible, commands start as they do without it."""
@@ -222,21 +234,39 @@ class Forker:
             reap(self.pid)
 
     def disown(self) -> None:
-        """Close our end, which it takes for our death."""
+        """Close our ends, which it and its shims take for our death."""
         if self._socket is not None:
             self._socket.close()
+        while self._free:
+            self._free.pop().close()
 
-    def fork(self, descriptors: Sequence[int]) -> bool:
-        """Ask for a shim with these descriptors; false when there is nobody to ask."""
-        from socket import send_fds
+    def seat(self, log: int) -> Seat | None:
+        """A shim that has got this log, a free one or a new one; None when there is nobody to ask."""
+        from socket import AF_UNIX, SOCK_STREAM, send_fds, socketpair
 
-        if self._socket is None:
-            return False
-        try:
-            send_fds(self._socket, [b"+"], list(descriptors))
-        except OSError:
-            return False
-        return True
+        while self._socket is not None:
+            try:
+                seat, theirs = self._free.pop(), None
+            except IndexError:
+                seat, theirs = socketpair(AF_UNIX, SOCK_STREAM)
+            try:
+                if theirs is not None:
+                    with theirs:
+                        send_fds(self._socket, [b"+"], [theirs.fileno()])
+                send_fds(seat, [b"L"], [log])
+                return seat
+            except OSError:
+                seat.close()
+                if theirs is not None:
+                    return None  # the forker is gone; a free shim that is gone is no reason to give up
+        return None
+
+    def give_back(self, seat: Seat) -> None:
+        """Take a shim that is free again."""
+        if Forker.current is self:
+            self._free.append(seat)
+        else:
+            seat.close()
 
 
 def disown_forker() -> None:

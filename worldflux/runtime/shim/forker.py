@@ -1,9 +1,10 @@
 """Forks shims for a client that runs many commands: interpreter and modules are loaded once.
 
-Started with the client's socket as descriptor 3. Each message on it carries the three descriptors
-of one shim (control, report, log), which then works as if it had been started by itself: in a
-session of its own, and bound to the client by its own control pipe. The end of this process ends
-no shim, and the client's death ends this process.
+Started with the client's socket as descriptor 3. Each message on it carries another socket, that of
+a new shim: its control and its report. Such a shim carries out one command after the other. Before
+each, the client sends `L` with the log's descriptor; after each, the shim says `free`. It lives in a
+session of its own and ends with the client, or when a command has left a process that it could not
+end. The end of this process ends no shim, and the client's death ends this process.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import fcntl
 import os
 import select
 import sys
+import time
 
 from . import main as shim
 from .tree import PR_GET_DUMPABLE, prctl
@@ -20,6 +22,7 @@ from .tree import PR_GET_DUMPABLE, prctl
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
+    from typing import NoReturn
 else:
     import _signal as signal
 
@@ -30,25 +33,41 @@ FIRST_FREE = 10
 
 def received(client: _socket.socket) -> list[int] | None:
     """The descriptors of the next message; None when the client is gone."""
-    data, parts, _, _ = client.recvmsg(1, _socket.CMSG_SPACE(3 * 4), getattr(_socket, "MSG_CMSG_CLOEXEC", 0))
+    data, parts, _, _ = client.recvmsg(1, _socket.CMSG_SPACE(4), getattr(_socket, "MSG_CMSG_CLOEXEC", 0))
     if not data:
         return None
-    numbers = b"".join(part for _, _, part in parts)
-    return [int.from_bytes(numbers[at : at + 4], sys.byteorder) for at in range(0, len(numbers), 4)]
+    return [int.from_bytes(part[:4], sys.byteorder) for _, _, part in parts]
 
 
-def become_shim(descriptors: list[int]) -> None:
+def become_shim(client: int) -> None:
     """Turn the forked child into a shim; does not return."""
     try:
         signal.set_wakeup_fd(-1)
         os.setsid()
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        moved = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, FIRST_FREE) for fd in descriptors]
-        for index, fd in enumerate(moved):
-            os.dup2(fd, shim.CONTROL + index)
-        shim.main()
+        moved = fcntl.fcntl(client, fcntl.F_DUPFD_CLOEXEC, FIRST_FREE)
+        for fd in (shim.CONTROL, shim.REPORT):
+            os.dup2(moved, fd)
+        shim.settle(last=shim.REPORT)
+        serve(_socket.socket(fileno=shim.CONTROL))
     finally:
-        os._exit(1)
+        os._exit(0)
+
+
+def serve(client: _socket.socket) -> None:
+    """Carry out commands until the client is gone or one has left something behind."""
+    while True:
+        logs: list[int] | None = []
+        while not logs:  # a request for the command before may have come late
+            logs = received(client)
+            if logs is None:
+                return
+        if logs[0] != shim.LOG:
+            os.dup2(logs[0], shim.LOG, inheritable=False)
+            os.close(logs[0])
+        if not shim.carry_out():
+            return
+        shim.report(b"free")
 
 
 def reap() -> None:
@@ -58,6 +77,20 @@ def reap() -> None:
             pass
     except ChildProcessError:
         pass
+
+
+def leave(wake: int) -> NoReturn:
+    """End, after the shims that are free: they end now, too. Those with a command take their time."""
+    poll = select.poll()
+    poll.register(wake, select.POLLIN)
+    until = time.monotonic() + 0.1
+    try:
+        while (left := until - time.monotonic()) > 0:
+            if not os.waitpid(-1, os.WNOHANG)[0]:
+                poll.poll(left * 1000)
+    except ChildProcessError:
+        pass
+    os._exit(0)
 
 
 def main() -> None:
@@ -85,10 +118,10 @@ def main() -> None:
             continue
         descriptors = received(client)
         if descriptors is None:
-            os._exit(0)
+            leave(wake)
         try:
-            if len(descriptors) == 3 and os.fork() == 0:
-                become_shim(descriptors)
+            if descriptors and os.fork() == 0:
+                become_shim(descriptors[0])
         except OSError:  # no more processes: the client sees its pipe end
             pass
         for fd in descriptors:

@@ -3,7 +3,8 @@
 Descriptors it is started with:
     3  control: the specification, then one byte per request (`S` stop, `K` kill now); end of
        file says that the client is gone
-    4  report: `started PID OWN_PID` or `failed STAGE ERRNO`, and one line with the record at the end
+    4  report: `started PID OWN_PID` or `failed STAGE ERRNO`, `ended` when the command and all that it
+       started are gone, and one line with the record when that is on the disk
     5  log: opened by the client for appending
 """
 
@@ -39,6 +40,8 @@ else:
 
 CONTROL, REPORT, LOG = 3, 4, 5
 
+#: Noted while there is a command.
+SIGNALS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 #: Seconds that processes which outlive the leader have between SIGTERM and SIGKILL.
 ORPHAN_GRACE = 0.3
 #: Seconds after which a process that ignores even SIGKILL (stuck in a driver) is left behind.
@@ -62,11 +65,11 @@ class Shim:
         self.untouchable: set[int] = set()
         self.subreaper = prctl(PR_SET_CHILD_SUBREAPER, 1)
         self.ooms = oom_kills()
-        self.wake, wake_write = os.pipe()
-        for fd in (self.wake, wake_write):
+        self.wake, self.wake_write = os.pipe()
+        for fd in (self.wake, self.wake_write):
             os.set_blocking(fd, False)
-        signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
-        for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.set_wakeup_fd(self.wake_write, warn_on_full_buffer=False)
+        for number in SIGNALS:
             signal.signal(number, lambda *_: None)
 
     # ---- start -----------------------------------------------------------------------------
@@ -193,20 +196,25 @@ class Shim:
 
     # ---- the others ------------------------------------------------------------------------
 
-    def reap(self) -> None:
-        """Reap adopted orphans, and see whether the leader has ended."""
+    def reap(self) -> bool:
+        """Reap adopted orphans, and see whether the leader has ended; whether there may be others.
+
+        A process that has ended has no children: they are this one's now.
+        """
         if self.exited_at is None and self.leader_ended():
             self.exited_at = time.monotonic()
-        for pid in children_of(self.pid):
+        others = [pid for pid in children_of(self.pid) if pid != self.leader]
+        for pid in others:
             try:
-                if pid != self.leader:
-                    os.waitpid(pid, os.WNOHANG)
+                os.waitpid(pid, os.WNOHANG)
             except ChildProcessError:  # listed twice
                 pass
+        return bool(others) or self.exited_at is None
 
     def others(self) -> dict[int, int]:
         """Living descendants besides the leader that may be signalled, as pid -> parent."""
-        self.reap()
+        if not self.reap():
+            return {}
         return {
             pid: parent
             for pid, parent in descendants(self.pid).items()
@@ -236,7 +244,7 @@ class Shim:
             self.signal_others(signal.SIGTERM, others)
             self.signal_others(signal.SIGCONT, others)
             self.pause(time.monotonic() + ORPHAN_GRACE, until_alone=True)
-        while self.others():
+        while others and self.others():
             self.kill_all()
             if time.monotonic() > self.stuck_at:
                 break
@@ -306,10 +314,25 @@ class Shim:
             "record_error": None,
         }
         try:
-            write_record(self.spec.exit_path, json_object(facts))
+            # A client that lives is told and keeps a record of its own. This one is for its death.
+            write_record(self.spec.exit_path, json_object(facts), durable=not client_lives())
         except OSError as error:
             facts["record_error"] = errno.errorcode.get(error.errno or 0, "EIO")
         return json_object(facts)
+
+    def close(self) -> None:
+        """Give back what another command would need; from here on a signal ends this process."""
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_DFL)
+        signal.set_wakeup_fd(-1)
+        for fd in (self.wake, self.wake_write, self.pump.source, LOG):
+            os.close(fd)
+
+
+def client_lives() -> bool:
+    poll = select.poll()
+    poll.register(CONTROL, 0)
+    return not poll.poll(0)
 
 
 def report(line: bytes) -> None:
@@ -333,13 +356,24 @@ def settle(last: int = LOG) -> None:
         os.set_inheritable(fd, False)
 
 
+def carry_out() -> bool:
+    """Run one command; whether nothing of it is left, so that this process could run another."""
+    spec = Spec.receive(CONTROL)
+    if spec is None:
+        return False
+    shim = Shim(spec)
+    if not shim.start():
+        return False
+    shim.watch()
+    status = shim.sweep()
+    report(b"ended")
+    report(shim.conclude(status))
+    shim.close()
+    return status is not None and not shim.untouchable
+
+
 def main() -> None:
     """Run one command; leaves by `_exit`, for a clean shutdown of the interpreter takes time."""
     settle()
-    spec = Spec.receive(CONTROL)
-    if spec is not None:
-        shim = Shim(spec)
-        if shim.start():
-            shim.watch()
-            report(shim.conclude(shim.sweep()))
+    carry_out()
     os._exit(0)

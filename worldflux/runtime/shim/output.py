@@ -90,8 +90,8 @@ def json_object(facts: dict[str, object]) -> bytes:
     return ("{" + ", ".join(f'"{key}": {value(item)}' for key, item in facts.items()) + "}").encode("ascii")
 
 
-def write_record(path: bytes, data: bytes) -> None:
-    """Put a file in place whole and durable, or not at all."""
+def write_record(path: bytes, data: bytes, durable: bool = True) -> None:
+    """Put a file in place whole, or not at all; `durable`: also after a loss of power."""
     folder = os.path.dirname(path) or b"."
     temporary = path + b".tmp-%d" % os.getpid()
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
@@ -99,13 +99,16 @@ def write_record(path: bytes, data: bytes) -> None:
         try:
             if os.write(fd, data + b"\n") <= len(data):
                 raise OSError(errno.ENOSPC, "short write")
-            os.fsync(fd)
+            if durable:
+                os.fsync(fd)
         finally:
             os.close(fd)
         os.rename(temporary, path)
     except OSError:
         os.unlink(temporary)
         raise
+    if not durable:
+        return
     fd = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(fd)

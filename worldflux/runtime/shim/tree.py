@@ -17,6 +17,8 @@ LINUX = sys.platform == "linux"
 PR_SET_PDEATHSIG = 1
 PR_GET_DUMPABLE = 3
 PR_SET_CHILD_SUBREAPER = 36
+#: Flag of a process that has begun to end (include/linux/sched.h).
+PF_EXITING = 0x4
 
 #: Whether the kernel lists the children of a process; otherwise all processes are looked at.
 CHILDREN_FILES = os.path.exists(f"/proc/self/task/{os.getpid()}/children")
@@ -51,10 +53,10 @@ def slurp(path: str) -> bytes:
     except OSError:
         return b""
     try:
-        parts = []
-        while part := os.read(fd, 65536):
-            parts.append(part)
-        return b"".join(parts)
+        content = b""
+        while part := os.read(fd, 8192):
+            content += part
+        return content
     except OSError:
         return b""
     finally:
@@ -62,9 +64,14 @@ def slurp(path: str) -> bytes:
 
 
 def state_and_parent(pid: int) -> tuple[bytes, int]:
-    """State letter and parent of a process; a zombie (`Z`) with parent 0 when it is gone."""
-    fields = slurp(f"/proc/{pid}/stat").rpartition(b")")[2].split(None, 2)
-    return (fields[0], int(fields[1])) if len(fields) > 1 else (b"Z", 0)
+    """State letter and parent of a process; a zombie (`Z`) when it is ending, with parent 0 when it is gone.
+
+    A process that is about to end closes its files before it can be waited for.
+    """
+    fields = slurp(f"/proc/{pid}/stat").rpartition(b")")[2].split(None, 7)
+    if len(fields) < 7:
+        return b"Z", 0
+    return b"Z" if int(fields[6]) & PF_EXITING else fields[0], int(fields[1])
 
 
 def children_of(pid: int) -> list[int]:
@@ -73,7 +80,8 @@ def children_of(pid: int) -> list[int]:
         if not CHILDREN_FILES:
             everybody = [int(name) for name in os.listdir("/proc") if name.isdigit()]
             return [other for other in everybody if state_and_parent(other)[1] == pid]
-        threads = os.listdir(f"/proc/{pid}/task")
+        # The process that asks, the shim, has one thread.
+        threads = [str(pid)] if pid == os.getpid() else os.listdir(f"/proc/{pid}/task")
     except OSError:
         return []
     return [

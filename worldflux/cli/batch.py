@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -15,6 +16,8 @@ from worldflux.run.outcome import Stopped
 
 #: Seconds that Slurm's controller may take to answer.
 TIME_LIMIT = 10.0
+#: Seconds before each question about a job of which Slurm does not say yet what becomes of it.
+ASKED_AGAIN = (0.0, 0.1, 0.3, 0.6, 1.0)
 #: The signal that submitit has Slurm send before a time limit or a preemption.
 WARNING = signal.SIGUSR2
 
@@ -49,15 +52,21 @@ def why_stopped() -> Stopped:
 
     A preempted, requeued or cancelled Slurm job, and one whose time is up, get the same signal.
     They differ in that Slurm has counted one more start of a job that goes back to the queue, and
-    names the time limit as its reason.
+    names the time limit as its reason. It may end the processes before it has noted that.
     """
     job = slurm_job()
-    told = shown(job) if job is not None else ""
-    found = re.search(r"\bRestarts=(\d+)", told)
-    if found and int(found[1]) > int(os.environ.get("SLURM_RESTART_COUNT") or 0):
-        return Stopped("interrupted", f"Slurm put job {job} back into its queue")
-    if time_was_up(told):
-        return Stopped("timeout", f"Slurm ended job {job} at its time limit")
+    if job is None:
+        return Stopped("cancelled")
+    for pause in ASKED_AGAIN:
+        time.sleep(pause)
+        told = shown(job)
+        found = re.search(r"\bRestarts=(\d+)", told)
+        if found and int(found[1]) > int(os.environ.get("SLURM_RESTART_COUNT") or 0):
+            return Stopped("interrupted", f"Slurm put job {job} back into its queue")
+        if time_was_up(told):
+            return Stopped("timeout", f"Slurm ended job {job} at its time limit")
+        if re.search(r"\bJobState=(RUNNING|COMPLETING|PREEMPTED)\b", told) is None:
+            break
     return Stopped("cancelled")
 
 

@@ -76,6 +76,7 @@ def wait(process: CommandProcess, record: Path) -> ProcessExit:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             return ended
         except KeyboardInterrupt:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
             if not record.exists():
                 raise
 

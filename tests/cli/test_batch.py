@@ -13,6 +13,7 @@ from worldflux.cli.batch import why_stopped
 SCONTROL = """#!/bin/sh
 line=$(head -n 1 "$0.answers"); rest=$(tail -n +2 "$0.answers")
 [ -z "$rest" ] || echo "$rest" > "$0.answers"
+[ "$line" != unknown ] || exit 1
 echo "$line"
 """
 
@@ -38,12 +39,13 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None
     ("answers", "status"),
     [
         (["JobState=PENDING Restarts=1"], "interrupted"),
+        (["unknown", "JobState=PENDING Restarts=1"], "interrupted"),
         (["JobState=RUNNING Restarts=0", "JobState=COMPLETING Restarts=0", "JobState=PENDING Restarts=1"],
          "interrupted"),
         (["JobState=RUNNING Restarts=0 Reason=None", "JobState=TIMEOUT Restarts=0 Reason=TimeLimit"], "timeout"),
         (["JobState=RUNNING Restarts=0", "JobState=CANCELLED Restarts=0"], "cancelled"),
         (["JobState=RUNNING Restarts=0"], "cancelled"),
-        ([""], "cancelled"),
+        (["unknown"], "cancelled"),
     ],
 )  # fmt: skip
 def test_an_answer_that_comes_too_early_is_asked_for_again(

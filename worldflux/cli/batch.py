@@ -16,7 +16,8 @@ from worldflux.run.outcome import Stopped
 
 #: Seconds that Slurm's controller may take to answer.
 TIME_LIMIT = 10.0
-#: Seconds before each question about a job of which Slurm does not say yet what becomes of it.
+#: Seconds before each question about a job of which Slurm does not say yet what becomes of it. A job that
+#: makes way for another one is unknown for a moment.
 ASKED_AGAIN = (0.0, 0.1, 0.3, 0.6, 1.0)
 #: The signal that submitit has Slurm send before a time limit or a preemption.
 WARNING = signal.SIGUSR2
@@ -65,7 +66,7 @@ def why_stopped() -> Stopped:
             return Stopped("interrupted", f"Slurm put job {job} back into its queue")
         if time_was_up(told):
             return Stopped("timeout", f"Slurm ended job {job} at its time limit")
-        if re.search(r"\bJobState=(RUNNING|COMPLETING|PREEMPTED)\b", told) is None:
+        if told and not re.search(r"\bJobState=(RUNNING|COMPLETING|PREEMPTED)\b", told):
             break
     return Stopped("cancelled")
 

@@ -112,3 +112,36 @@ def test_an_error_of_a_job_is_raised_after_the_others_ended() -> None:
     with pytest.raises(ZeroDivisionError):
         pool.run(range(4))
     assert work.alive == 0
+
+
+def test_a_fault_of_ours_starts_nothing_more() -> None:
+    """An exception out of a run reaches the caller; the job that already waits for its place is not begun."""
+    begun: list[int] = []
+
+    def carry_out(job: int, cancellation: Cancellation, command_ended: Callable[[], None]) -> Ended:
+        begun.append(job)
+        time.sleep(0.05)
+        raise RuntimeError("broken")
+
+    pool: Pool[int, Ended] = Pool(Policy(parallel=1), carry_out, lambda job, ended: None)
+    with pytest.raises(RuntimeError, match="broken"):
+        pool.run(range(5))
+    assert begun == [0]
+
+
+def test_nothing_begins_after_an_interrupt() -> None:
+    """A job that waits for its place when the sweep is interrupted is neither begun nor told of."""
+    begun: list[int] = []
+    told: list[int] = []
+
+    def carry_out(job: int, cancellation: Cancellation, command_ended: Callable[[], None]) -> Ended:
+        begun.append(job)
+        until = time.monotonic() + 5
+        while not cancellation.requested and time.monotonic() < until:
+            time.sleep(0.005)
+        return Ended(False)
+
+    pool: Pool[int, Ended] = Pool(Policy(parallel=2), carry_out, lambda job, ended: told.append(job))
+    threading.Timer(0.1, pool.cancellation.request).start()
+    assert pool.run(range(20))
+    assert sorted(begun) == [0, 1] and set(told) == {0, 1}

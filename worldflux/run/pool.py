@@ -62,6 +62,7 @@ class Pool(Generic[JobType, EndedType]):
         self._policy, self._carry_out, self._told = policy, carry_out, told
         self.cancellation = Cancellation()
         self._attempts: dict[int, int] = {}
+        self._over = False
         # A thread takes one of these for its command. The one that waits for it has its job already,
         # so that the next command starts without a detour over the calling thread.
         self._places: SimpleQueue[None] = SimpleQueue()
@@ -112,6 +113,7 @@ class Pool(Generic[JobType, EndedType]):
                 except KeyboardInterrupt:
                     self.cancellation.request()
         finally:
+            self._over = True
             threads.shutdown(wait=True, cancel_futures=True)
         return self.cancellation.requested
 
@@ -162,13 +164,14 @@ class Pool(Generic[JobType, EndedType]):
         ended, error = None, None
         self._places.get()
         try:
-            if not self.cancellation.requested:
+            if not self.cancellation.requested and not self._over:
                 self._begun.append(job)
                 self._news.put(None)
                 early = (lambda: None) if self._policy.fail_fast else free
                 ended = self._carry_out(job, self.cancellation, early)
         except BaseException as problem:
             error = problem
+            self._over = True
         self._ended.append((number, index, job, ended, error))
         free()
         self._news.put(None)

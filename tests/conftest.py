@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 import warm_python
 from hypothesis import settings
+from scheduling import pytest_collection_modifyitems, pytest_configure_node, pytest_xdist_make_scheduler
+
+__all__ = ["pytest_collection_modifyitems", "pytest_configure_node", "pytest_xdist_make_scheduler"]
 
 # How long an example takes says something about the machine, not about the code.
 settings.register_profile("worldflux", deadline=None)
@@ -43,34 +46,6 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
     monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
     return home
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """On several processes: what tests of a module share is made once, and what takes long begins first."""
-    if not hasattr(config, "workerinput"):
-        return
-    groups = [_group(item) for item in items]
-    long = {group for group, item in zip(groups, items, strict=True) if item.get_closest_marker("slow")}
-    for group, item in zip(groups, items, strict=True):
-        if group != item.nodeid and not item.get_closest_marker("xdist_group"):
-            item.add_marker(pytest.mark.xdist_group(group))
-    order = dict.fromkeys(sorted(groups, key=lambda group: group not in long))
-    place = {group: number for number, group in enumerate(order)}
-    items[:] = [item for _, item in sorted(zip(groups, items, strict=True), key=lambda each: place[each[0]])]
-
-
-def _group(item: pytest.Item) -> str:
-    """What runs in one process, one after the other: a chosen group, a module with fixtures for it, or a test."""
-    if chosen := item.get_closest_marker("xdist_group"):
-        return str(chosen.args[0])
-    found = getattr(item, "_fixtureinfo", None)
-    definitions = found.name2fixturedefs.values() if found else ()
-    if not any(each[-1].scope in ("module", "class") for each in definitions):
-        return item.nodeid
-    params = getattr(getattr(item, "callspec", None), "params", {})
-    database = item.name.rpartition("[")[2].split("-")[0].rstrip("]") if "database_url" in params else ""
-    return f"{item.nodeid.partition('::')[0]} {database}".strip()
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -10,6 +10,7 @@ from browsing import Visit
 from fill import VariedRun, cost, send_all
 from films import png
 from naughty import LINES, PATHS, SHORT, STRINGS
+from nightly import part
 from playwright.sync_api import expect
 from richrun import ENVIRONMENT
 from server_process import Server
@@ -115,9 +116,12 @@ def test_the_table_shows_them(visit: Visit, runs: list[VariedRun]) -> None:
 
 
 def test_the_run_page_shows_them(visit: Visit, runs: list[VariedRun]) -> None:
-    """Each tab of runs with hostile names draws what it has: curves, logs, previews, trees."""
+    """Each tab of runs with hostile names draws what it has: curves, logs, previews, trees.
+
+    Every run has most of the names; three are looked at here, and all of them nightly.
+    """
     page = visit.page
-    for run in runs[::11]:
+    for run in part(runs, 3):
         visit.open(f"/runs/{run.run_id}", "#panel > *")
         for tab in ("Metrics", "Log", "Artifacts", "Config", "Environment", "Evidence"):
             page.get_by_role("tab", name=tab).click()
@@ -170,10 +174,13 @@ def test_the_settings_show_them(visit: Visit, runs: list[VariedRun]) -> None:
 
 
 def test_filters_and_views_with_them(visit: Visit, runs: list[VariedRun]) -> None:
-    """A filter that is hostile is refused in words or finds nothing; a view may be named anything."""
+    """A filter that is hostile is refused in words or finds nothing; a view may be named anything.
+
+    Twenty filters are tried here, and all of them nightly.
+    """
     page = visit.open_runs("/p/hostile")
     visit.expected.append("422")
-    for text in STRINGS:
+    for text in part(STRINGS, 20):
         box = page.get_by_label("Filter runs")
         box.fill(text)
         box.press("Escape")
@@ -194,9 +201,12 @@ def test_filters_and_views_with_them(visit: Visit, runs: list[VariedRun]) -> Non
     ["/p/{}", "/runs/{}", "/compare?runs={}", "/?filter={}", "/?group={}&sort={}", "/login?next={}", "/s/{}"],
 )
 def test_addresses_with_them(visit: Visit, path: str) -> None:
-    """An address with anything in it gives a page, not an error of the server or of a script."""
+    """An address with anything in it gives a page, not an error of the server or of a script.
+
+    Six texts are tried here in each place, and all of them nightly.
+    """
     visit.expected += ["404", "422", "401"]
-    for text in STRINGS[::7]:
+    for text in part(STRINGS, 6):
         answer = visit.page.goto(visit.site.url + path.replace("{}", quote(text, safe="")))
         assert answer is not None and answer.status < 500
         visit.page.wait_for_timeout(80)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import shutil
 from pathlib import Path
 
 import jsonschema
 import pytest
-from conftest_cli import Run
+import warm_python
+from conftest_cli import BIN, Run
 
 from worldflux.cli import schema
 from worldflux.cli.main import COMMANDS
@@ -52,15 +53,25 @@ CALLS = [
 ]
 
 
+@pytest.fixture(scope="module")
+def with_a_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project in which one recipe was run, to be copied."""
+    root = tmp_path_factory.mktemp("made") / "a project é"
+    for folder in ("recipes/mine", "policy"):
+        (root / folder).mkdir(parents=True)
+    (root / "worldflux.yaml").write_text("project: demo\n")
+    (root / "recipes/mine/recipe.yaml").write_text("command: [python, main.py]\n")
+    (root / "recipes/mine/main.py").write_text("import worldflux; worldflux.log({'a': 1})")
+    (root / "policy/config.json").write_text('{"type": "act"}')
+    ended = warm_python.run([BIN / "worldflux", "run", "mine"], cwd=root, capture_output=True, timeout=120)
+    assert ended.returncode == 0, ended.stderr
+    return root
+
+
 @pytest.mark.parametrize("words", CALLS, ids=[" ".join(words) for words in CALLS])
-def test_output_fits_its_schema(
-    words: list[str], wf: Run, recipe: Callable[..., Path], project: Path
-) -> None:
+def test_output_fits_its_schema(words: list[str], wf: Run, with_a_run: Path, project: Path) -> None:
     """Before and behind the command, --json gives the same envelope, and its data has its own schema."""
-    recipe("command: [python, main.py]\n", "import worldflux; worldflux.log({'a': 1})")
-    (project / "policy").mkdir()
-    (project / "policy" / "config.json").write_text('{"type": "act"}')
-    assert wf("run", "mine").code == 0
+    shutil.copytree(with_a_run, project, dirs_exist_ok=True)
     document = schema.load("cli")
     names = {rule["if"]["properties"]["command"]["const"] for rule in document["allOf"][1:]}
     for call in ([*words, "--json"], ["--json", *words]):

@@ -202,7 +202,8 @@ class Channel:
         with contextlib.closing(response):
             # Python takes headers that end with the connection for whole ones. An answer whose length
             # is not told may be such a one, and an empty "200" a success that never was.
-            if "Content-Length" not in response.headers and "Transfer-Encoding" not in response.headers:
+            told = response.headers.get("Content-Length", "").isdecimal()
+            if not told and "chunked" not in response.headers.get("Transfer-Encoding", "").lower():
                 raise requests.exceptions.ConnectionError("the answer was cut in its headers")
             pieces, size = [], 0
             for piece in response.iter_content(1 << 16):

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from fastapi import Depends, Request
+from starlette.requests import ClientDisconnect
 
 from worldflux.server.problems import Problem
 
@@ -34,13 +35,17 @@ async def read(request: Request, most: int) -> bytes:
     if announced is not None and announced.isdecimal() and int(announced) > most:
         raise too_large(most)
     parts, size = [], 0
-    async for part in request.stream():
-        size += len(part)
-        if size > most:
-            raise too_large(most)
-        parts.append(part)
+    cut = Problem(400, "cut", "the body ended early", "send it again")
+    try:
+        async for part in request.stream():
+            size += len(part)
+            if size > most:
+                raise too_large(most)
+            parts.append(part)
+    except ClientDisconnect:  # nobody will read the answer; the log is not to call it a fault of ours
+        raise cut from None
     if announced is not None and announced.isdecimal() and size != int(announced):
-        raise Problem(400, "cut", "the body ended early", "send it again")
+        raise cut
     return b"".join(parts)
 
 

@@ -16,7 +16,9 @@ def test_a_client_that_goes_is_no_fault_of_the_server(tmp_path: Path) -> None:
     server = start(tmp_path / "data")
     try:
         place = urlsplit(server.url)
-        head = f"POST /api/sync/state HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {server.key}\r\n"
+        head = (
+            f"POST /api/sync/state HTTP/1.1\r\nHost: {place.netloc}\r\nAuthorization: Bearer {server.key}\r\n"
+        )
         with socket.create_connection((place.hostname, place.port)) as connection:
             connection.sendall(
                 f"{head}Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{{".encode()

@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from worldflux.cli.main import unexpected
+from worldflux.errors import Interrupted
+
 ROOT = Path(__file__).parents[2]
 #: Does what an installed script does, and presses Ctrl-C when a module is about to be imported.
 SCRIPT = """
@@ -52,3 +55,12 @@ def test_a_command_that_runs_answers(tmp_path: Path) -> None:
     """From then on Ctrl-C is told, with the documented exit code."""
     done = pressed("worldflux", "worldflux.config.project", "status", tmp_path)
     assert done.returncode == 130 and "stopped" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_library_that_wraps_an_interrupt() -> None:
+    """Ctrl-C while pydantic builds a model comes out as an error of its own, and is an interrupt all the same."""
+    from pydantic_core import SchemaError
+
+    wrapped = SchemaError('Error building "literal" validator:\n  KeyboardInterrupt: ')
+    assert isinstance(unexpected(wrapped), Interrupted)
+    assert not isinstance(unexpected(SchemaError("Error building")), Interrupted)

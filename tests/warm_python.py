@@ -154,8 +154,9 @@ def _fits(env: Any) -> bool:
     if os.environ.get("WORLDFLUX_TEST_COLD") == "1" or sys.platform != "linux":
         return False
     given = os.environ if env is None else env
-    if any((folder / "sitecustomize.py").exists() for folder in _folders(given)):
-        return False
+    others = [each for each in _folders(given) if not (each / "worldflux").is_dir()]
+    if any(each.is_dir() and any(each.glob("*.py")) for each in others):
+        return False  # perhaps in the place of what is imported already
     return _at_start(given) == _at_start(os.environ)
 
 
@@ -337,7 +338,7 @@ def _be(request: dict[str, Any], streams: list[int]) -> None:
         for fd in streams:
             os.close(fd)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
         os.chdir(request["cwd"])
         os.environ.clear()
         os.environ.update(request["env"])
@@ -372,7 +373,15 @@ def _open_streams() -> None:
 def _call(module: str) -> int:
     """Run `main` of a module as a script does; its exit code."""
     try:
-        sys.modules[module].main()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            sys.modules[module].main()
+        finally:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+    except KeyboardInterrupt:  # as Python itself, where the program has no answer to it
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
+        return 130
     except SystemExit as ended:
         if ended.code is None or isinstance(ended.code, int):
             return (ended.code or 0) & 0xFF

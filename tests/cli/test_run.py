@@ -221,7 +221,7 @@ def test_only_allowed_variables_reach_the_command(
 
 
 def _start(project: Path, *words: str) -> subprocess.Popen[str]:
-    return warm_python.WarmPopen(
+    return subprocess.Popen(
         [str(BIN / "worldflux"), "run", *words],
         cwd=project,
         stdout=subprocess.PIPE,

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import requests
 import schemathesis
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis.errors import Unsatisfiable
 from nightly import WHOLE
 from reading import TypedRun, new_key, store
@@ -97,6 +97,7 @@ def _try(operation: Any, mode: GenerationMode, server: Server, key: str, label: 
     )  # fmt: skip
     @given(case=operation.as_strategy(generation_mode=mode))
     def one(case: Any) -> None:
+        assume(len(str(case.query)) < 2000)  # what is longer the HTTP parser refuses, before it is ours
         headers = {"Authorization": f"Bearer {key}"}
         case.call_and_validate(session=session, headers=headers, excluded_checks=excluded, timeout=30)
 

@@ -115,6 +115,8 @@ def execute(
     texts = stored_texts(request)
     manifest = draft_manifest(request, plugin, place, run_id, mark, texts[CONFIG])
     record = RunRecord(run_id, folder, manifest)
+    stopping = cancellation or Cancellation()
+    run = _Run(request, plugin, place, observer, record, forwarded, found, mark, texts, stopping)
     try:
         for name, data in texts.items():
             place.gate.refuse(data, name)
@@ -125,9 +127,7 @@ def execute(
     except BaseException:
         _remove_empty(folder)
         raise
-    observer.started(run_id, folder, request.spec.recipe, request.spec.runtime.name)
-    stopping = cancellation or Cancellation()
-    _Run(request, plugin, place, observer, record, forwarded, found, mark, texts, stopping).carry_out()
+    run.carry_out()
     if request.spec.evidence and place.evidence is not None:
         observer.note(place.evidence(record))
     return record
@@ -191,6 +191,8 @@ class _Run:
         """All stages; the record is final when this returns or raises."""
         try:
             try:
+                spec = self.request.spec
+                self.observer.started(self.record.run_id, self.folder, spec.recipe, spec.runtime.name)
                 ending = self._stages()
             finally:
                 self._teardown()

@@ -44,23 +44,28 @@ class ChaosProxy:
         ready.set()
         await stop.wait()
         server.close()
-        await asyncio.sleep(0.05)  # what was accepted last begins, so that it can be ended
-        others = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in others:
-            task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
-        await asyncio.sleep(0.05)
+        while True:
+            await asyncio.sleep(0.05)  # what was accepted last begins, so that it can be ended
+            others = asyncio.all_tasks() - {asyncio.current_task()}
+            if not others:
+                return
+            for task in others:
+                task.cancel()
+            await asyncio.gather(*others, return_exceptions=True)
 
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        dice = self._random
-        if dice.random() < self.weather.refuse:
-            self.weather.count("refuse")
+        try:
+            if self._random.random() < self.weather.refuse:
+                self.weather.count("refuse")
+            else:
+                await self._pass_on(reader, writer)
+        finally:
             writer.transport.abort()
-            return
+
+    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self.target, limit=1 << 20)
         except OSError:
-            writer.transport.abort()
             return
         try:
             while await self._one_request(reader, writer, up_reader, up_writer):
@@ -68,7 +73,6 @@ class ChaosProxy:
         except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             pass
         finally:
-            writer.transport.abort()
             up_writer.transport.abort()
 
     async def _one_request(

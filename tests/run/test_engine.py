@@ -75,6 +75,28 @@ def carry_out(
     return execute(request, plugin, Place(**{**values, **changes}), Silent(), cancellation)
 
 
+@pytest.mark.parametrize(
+    ("facts", "durable"),
+    [({"on_ended": None}, False), ({}, True), ({"on_ended": None, "paid": True}, True)],
+)
+def test_what_goes_on_without_this_machine_is_on_the_disk_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, facts: dict[str, Any], durable: bool
+) -> None:
+    """Before anything starts elsewhere, or costs money, its record survives a loss of power."""
+    plugin = Recorder()
+    vars(plugin).update(facts)
+    synced: list[Path] = []
+    real = os.fsync
+    monkeypatch.setattr(
+        os, "fsync", lambda fd: (synced.append(Path(os.readlink(f"/proc/self/fd/{fd}"))), real(fd))[1]
+    )
+    plugin.behaviour["doctor"] = synced.clear
+    plugin.behaviour["build_env"] = lambda: plugin.seen.update(synced=list(synced))
+    record = carry_out(tmp_path, plugin)
+    assert (record.folder in plugin.seen["synced"]) is durable
+    assert record.folder in synced
+
+
 def test_the_order_of_calls(tmp_path: Path) -> None:
     """doctor, build_env, run, teardown; and the manifest says running before the command starts."""
     plugin = Recorder()

@@ -163,7 +163,7 @@ def _joined(words: Sequence[str]) -> list[str]:
 
 def unexpected(error: Exception) -> WorldFluxError:
     """An error nobody explained, as one that says how to see more."""
-    if "KeyboardInterrupt" in str(error):
+    if type(error).__module__.startswith("pydantic") and "KeyboardInterrupt" in str(error):
         return Interrupted("stopped")  # pydantic wraps a Ctrl-C that comes while it builds a model
     if isinstance(error, OSError) and error.strerror:
         where = f"{error.filename}: " if error.filename else ""

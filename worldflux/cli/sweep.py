@@ -182,6 +182,11 @@ def _check_catalog(jobs: Sequence[Job]) -> None:
 
 def _run(jobs: Sequence[Job], ledger: Ledger, project: Project, launcher: Any) -> int:
     """Run what is missing and tell how it went; the sweep's exit code."""
+    import gc
+
+    # Modules and jobs stay to the end; looking through them again and again takes a tenth of our time.
+    gc.freeze()
+    gc.enable()
     if launcher is None or type(launcher).__name__ == "WorldFluxLauncher":
         work = Sweep(jobs, ledger, project, live=render.is_live(sys.stdout))
     else:
@@ -252,15 +257,10 @@ class Sweep:
 
     def run(self) -> bool:
         """Whether the sweep was interrupted."""
-        import gc
-
         from worldflux.cli.session import terminate_as_interrupt
         from worldflux.runtime.spawning import Forker
 
         todo = self.todo()
-        # Modules and jobs stay to the end; looking through them again and again takes a tenth of our time.
-        gc.freeze()
-        gc.enable()
         head = f"sweep {self.ledger.sweep_id}: {len(self.jobs)} jobs, {self.policy.parallel} at a time"
         print(head + (f", {len(self.kept)} done before" if self.kept else ""), flush=True)
         pool: Pool[Job, JobEnded] = Pool(self.policy, self._carry_out, self.told)

@@ -121,8 +121,8 @@ def execute(
         for name, data in texts.items():
             place.gate.refuse(data, name)
         manifest.start()
-        # A run that has just begun here ends with this machine's power; elsewhere it goes on.
-        here = hasattr(plugin, "on_ended")
+        # A run that has just begun here ends with this machine's power; elsewhere it goes on, and may cost.
+        here = hasattr(plugin, "on_ended") and not getattr(plugin, "paid", False)
         io.write(folder / store.MANIFEST, manifest, gate=place.gate, validate=False, durable=not here)
     except BaseException:
         _remove_empty(folder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -129,3 +130,29 @@ def test_an_unknown_rule_is_an_error(schema: dict[str, Any]) -> None:
     """A rule that is not understood is never left out in silence."""
     with pytest.raises(ValueError, match=r"no function for|are compared"):
         compiled(schema)
+
+
+@pytest.mark.parametrize("other", [True, 1.0, 2, "1", [1], (1,), None])
+def test_a_large_object_is_judged_again_when_anything_in_it_changed(other: Any) -> None:
+    """A large object that was good is not looked through again; one that only equals it, or nearly, is."""
+    schema = {"type": "object", "additionalProperties": {"anyOf": [{"const": 1}, {"items": {"const": 1}}]}}
+    schema["additionalProperties"]["anyOf"][1]["type"] = "array"  # type: ignore[index]
+    check = compiled(schema)
+    good = {f"k{index}": 1 for index in range(200)}
+    assert check(good) and check(dict(good))
+    changed = {**good, "k150": other}
+    assert check(changed) is (other == [1])
+    assert check(good)
+
+
+def test_what_is_remembered_has_an_end() -> None:
+    """A process that writes ever other large records does not grow."""
+    check = compiled({"type": "object", "additionalProperties": {"type": "string"}})
+    tracemalloc.start()
+    for number in range(300):
+        assert check({f"k{index}": f"{number}-{index}" * 10 for index in range(100)})
+        if number == 50:
+            before = tracemalloc.get_traced_memory()[0]
+    grown = tracemalloc.get_traced_memory()[0] - before
+    tracemalloc.stop()
+    assert grown < 200_000

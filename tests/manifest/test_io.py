@@ -172,15 +172,6 @@ def test_a_manifest_that_is_too_large_is_not_written(record: Manifest, tmp_path:
     assert os.listdir(tmp_path) == []
 
 
-def test_old_litter_goes_with_the_next_write(record: Manifest, tmp_path: Path) -> None:
-    """What a killed writer left in the run folder does not stay for ever."""
-    litter = tmp_path / ".worldflux-0123456789ab.tmp"
-    litter.touch()
-    os.utime(litter, (1, 1))
-    io.write(tmp_path / "manifest.json", record)
-    assert os.listdir(tmp_path) == ["manifest.json"]
-
-
 @pytest.mark.parametrize("path", sorted((VECTORS / "valid").glob("*.json")), ids=lambda path: path.stem)
 def test_every_valid_vector_is_read_and_written(path: Path, tmp_path: Path) -> None:
     """Old files of version 1.0 stay readable and rewritable, byte for byte in canonical form."""

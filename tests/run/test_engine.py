@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,12 @@ import pytest
 
 from worldflux.config.compose import Composer
 from worldflux.config.project import load_project
+from worldflux.config.request import RunRequest
 from worldflux.errors import RefusedError, UsageError, WorldFluxError
 from worldflux.manifest.secrets import Gate
 from worldflux.run import store
 from worldflux.run.cancel import Cancellation
-from worldflux.run.engine import Place, RunRecord, execute
+from worldflux.run.engine import Place, RunRecord, execute, prepare
 from worldflux.run.observer import Silent
 from worldflux.runtime.base import Adapter, RuntimeContext, RuntimeResult
 
@@ -60,9 +62,7 @@ def _manifest(folder: Path) -> dict[str, Any]:
     return document
 
 
-def carry_out(
-    root: Path, plugin: Recorder, *words: str, cancellation: Cancellation | None = None, **changes: Any
-) -> RunRecord:
+def asked(root: Path, *words: str, **changes: Any) -> tuple[RunRequest, Place]:
     recipe = root / "recipes" / "r.yaml"
     if not recipe.exists():
         recipe.parent.mkdir(parents=True)
@@ -72,7 +72,14 @@ def carry_out(
         "project": "p", "root": root, "runs_dir": root / "runs", "install_dir": root / "envs",
         "allowed_variables": (), "environ": dict(os.environ), "gate": Gate(),
     }  # fmt: skip
-    return execute(request, plugin, Place(**{**values, **changes}), Silent(), cancellation)
+    return request, Place(**{**values, **changes})
+
+
+def carry_out(
+    root: Path, plugin: Recorder, *words: str, cancellation: Cancellation | None = None, **changes: Any
+) -> RunRecord:
+    request, place = asked(root, *words, **changes)
+    return execute(request, plugin, place, Silent(), cancellation)
 
 
 @pytest.mark.parametrize(
@@ -95,6 +102,40 @@ def test_what_goes_on_without_this_machine_is_on_the_disk_first(
     record = carry_out(tmp_path, plugin)
     assert (record.folder in plugin.seen["synced"]) is durable
     assert record.folder in synced
+
+
+@pytest.mark.parametrize(("seconds", "again"), [(0, False), (60, True)])
+def test_what_was_looked_up_long_ago_is_looked_up_again(tmp_path: Path, seconds: float, again: bool) -> None:
+    """A job may wait for hours: what was found out for it is used at once, or found out again."""
+    plugin = Recorder()
+    request, place = asked(tmp_path)
+    ready = prepare(request, plugin, place)
+    assert plugin.calls == ["doctor"] and not place.runs_dir.exists()
+    record = execute(request, plugin, place, Silent(), ready=replace(ready, at=ready.at - seconds))
+    assert plugin.calls == ["doctor"] * (1 + again) + ["build_env", "run", "teardown"]
+    assert record.manifest.status == "succeeded"
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_provenance_is_gathered_when_the_command_runs(tmp_path: Path, told: bool) -> None:
+    """A command does not wait for it where the runtime tells of its start; it is there even if that is never told."""
+    seen: list[bool] = []
+
+    class Telling(Recorder):
+        on_started: Callable[[], None] | None = None
+
+        def run(self, ctx: RuntimeContext, command: Sequence[str]) -> RuntimeResult:
+            seen.append((ctx.output_dir / "config.yaml").exists())
+            assert self.on_started is not None
+            if told:
+                self.on_started()
+                self.on_started()
+                seen.append((ctx.output_dir / "config.yaml").exists())
+            return super().run(ctx, command)
+
+    record = carry_out(tmp_path, Telling())
+    assert seen == ([False, True] if told else [False])
+    assert (record.folder / "config.yaml").exists() and record.manifest.environment is not None
 
 
 def test_the_order_of_calls(tmp_path: Path) -> None:

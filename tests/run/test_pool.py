@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
 
 from worldflux.run.cancel import Cancellation
-from worldflux.run.pool import Policy, Pool
+from worldflux.run.pool import Policy, Pool, Turn
 
 
 @dataclass
@@ -28,7 +27,9 @@ class Work:
         self.begun: list[int] = []
         self.told: list[tuple[int, bool | None]] = []
 
-    def carry_out(self, job: int, cancellation: Cancellation, command_ended: Callable[[], None]) -> Ended:
+    def carry_out(self, job: int, cancellation: Cancellation, turn: Turn) -> Ended | None:
+        if not turn.take():
+            return None
         with self.lock:
             self.begun.append(job)
             self.commands, self.alive = self.commands + 1, self.alive + 1
@@ -37,8 +38,8 @@ class Work:
         time.sleep(self.seconds)
         with self.lock:
             self.commands -= 1
-        command_ended()
-        command_ended()
+        turn.over()
+        turn.over()
         time.sleep(self.seconds)
         with self.lock:
             self.alive -= 1
@@ -62,6 +63,28 @@ def test_a_place_is_free_when_its_command_has_ended() -> None:
     assert work.most_commands <= 3
     assert 3 < work.most_alive <= 6
     assert [job for job, ended in work.told if ended] and len(work.told) == 48
+
+
+def test_the_next_job_is_prepared_while_a_command_runs() -> None:
+    """One job is ahead of the commands, and no more: what was looked up for it shall not be old."""
+    prepared: list[int] = []
+    running: list[int] = []
+    ahead: list[list[int]] = []
+
+    def carry_out(job: int, cancellation: Cancellation, turn: Turn) -> Ended | None:
+        prepared.append(job)
+        if not turn.take():
+            return None
+        running.append(job)
+        until = time.monotonic() + 10
+        while job < 5 and prepared[-1] == job and time.monotonic() < until:
+            time.sleep(0.002)
+        ahead.append(prepared[len(running) :])
+        turn.over()
+        return Ended()
+
+    Pool(Policy(parallel=1), carry_out, lambda job, ended: None).run(range(6))
+    assert ahead == [[1], [2], [3], [4], [5], []]
 
 
 def test_one_at_a_time_is_one_at_a_time() -> None:
@@ -103,10 +126,10 @@ def test_an_error_of_a_job_is_raised_after_the_others_ended() -> None:
     """A bug in one run is not hidden, and leaves no thread at work."""
     work = Work()
 
-    def carry_out(job: int, cancellation: Cancellation, command_ended: Callable[[], None]) -> Ended:
+    def carry_out(job: int, cancellation: Cancellation, turn: Turn) -> Ended | None:
         if job == 1:
             raise ZeroDivisionError
-        return work.carry_out(job, cancellation, command_ended)
+        return work.carry_out(job, cancellation, turn)
 
     pool: Pool[int, Ended] = Pool(Policy(parallel=2), carry_out, work.tell)
     with pytest.raises(ZeroDivisionError):
@@ -118,7 +141,9 @@ def test_a_fault_of_ours_starts_nothing_more() -> None:
     """An exception out of a run reaches the caller; the job that already waits for its place is not begun."""
     begun: list[int] = []
 
-    def carry_out(job: int, cancellation: Cancellation, command_ended: Callable[[], None]) -> Ended:
+    def carry_out(job: int, cancellation: Cancellation, turn: Turn) -> Ended | None:
+        if not turn.take():
+            return None
         begun.append(job)
         time.sleep(0.05)
         raise RuntimeError("broken")
@@ -134,7 +159,9 @@ def test_nothing_begins_after_an_interrupt() -> None:
     begun: list[int] = []
     told: list[int] = []
 
-    def carry_out(job: int, cancellation: Cancellation, command_ended: Callable[[], None]) -> Ended:
+    def carry_out(job: int, cancellation: Cancellation, turn: Turn) -> Ended | None:
+        if not turn.take():
+            return None
         begun.append(job)
         until = time.monotonic() + 5
         while not cancellation.requested and time.monotonic() < until:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,16 @@ def test_a_dead_owner_is_settled(tmp_path: Path) -> None:
     assert store.load(tmp_path, alive).manifest.status == "running"  # type: ignore[union-attr]
     assert store.load(tmp_path, dead).manifest.status == "interrupted"  # type: ignore[union-attr]
     assert json.loads((tmp_path / dead / "manifest.json").read_bytes())["run"]["status"] == "interrupted"
+
+
+def test_litter_of_a_dead_owner_goes(tmp_path: Path) -> None:
+    """The half-written file that a killed process left in its run's folder goes when the run is settled."""
+    dead = add(tmp_path, "running", {"pid": 2**22 - 3, "pid_started": 1})
+    litter = tmp_path / dead / ".worldflux-0123456789ab.tmp"
+    litter.touch()
+    os.utime(litter, (1, 1))
+    store.load(tmp_path, dead)
+    assert not litter.exists()
 
 
 def test_a_run_of_another_machine_is_left_alone(tmp_path: Path) -> None:

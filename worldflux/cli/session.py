@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,8 @@ from worldflux.config.project import Project
 from worldflux.errors import UsageError
 
 if TYPE_CHECKING:
+    import inspect
+
     from worldflux.config.request import RunRequest
     from worldflux.config.spec import RuntimeSpec
     from worldflux.run.engine import Place, RunRecord
@@ -83,13 +86,18 @@ def plugin_of(runtime: RuntimeSpec, project: Project) -> RuntimePlugin:
     return plugin
 
 
-def _check_options(cls: type, name: str, options: Mapping[str, Any]) -> None:
+@cache
+def _parameters(cls: type) -> Mapping[str, inspect.Parameter]:
     import inspect
 
+    return inspect.signature(cls).parameters
+
+
+def _check_options(cls: type, name: str, options: Mapping[str, Any]) -> None:
     from worldflux.config.nearest import did_you_mean
 
-    parameters = inspect.signature(cls).parameters
-    if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
+    parameters = _parameters(cls)
+    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         return
     unknown = [key for key in options if key not in parameters]
     if unknown:

@@ -6,7 +6,7 @@ import os
 import random
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -22,8 +22,10 @@ if TYPE_CHECKING:
     from worldflux.cli.sweep_table import SweepTable
     from worldflux.config.sweep import Job
     from worldflux.run.cancel import Cancellation
-    from worldflux.run.engine import Guard, Place
+    from worldflux.run.engine import Guard, Place, Ready
     from worldflux.run.ledger import Ledger
+    from worldflux.run.pool import Turn
+    from worldflux.runtime.base import RuntimePlugin
 
 REMOTE_PARALLEL = 16
 
@@ -276,27 +278,43 @@ class Sweep:
         finally:
             self.ledger.close()
 
-    def _carry_out(self, job: Job, cancellation: Cancellation, command_ended: Callable[[], None]) -> JobEnded:
-        from worldflux.cli.session import make_plugin
+    def _carry_out(self, job: Job, cancellation: Cancellation, turn: Turn) -> JobEnded | None:
         from worldflux.run.engine import execute
         from worldflux.run.observer import Quiet
 
+        ahead = self._prepared(job)
+        if not turn.take():
+            return None
         run_id, attempt = self.ledger.start(job.job_id)
         try:
-            more: dict[str, Any] = {
-                "sweep_id": self.ledger.sweep_id,
-                "job_id": job.job_id,
-                "run_id": run_id,
-                "attempt": attempt,
-            }
-            plugin = make_plugin(job.request, self.project)
-            guards = (self._reservation(run_id),) if getattr(plugin, "paid", False) else ()
-            place = replace(self._place(job.request.spec.runs_dir), guards=guards, **more)
-            record = execute(job.request, plugin, place, Quiet(command_ended), cancellation)
+            if isinstance(ahead, WorldFluxError):
+                raise ahead
+            plugin, place, ready = ahead
+            place = replace(
+                place,
+                guards=(self._reservation(run_id),) if getattr(plugin, "paid", False) else (),
+                sweep_id=self.ledger.sweep_id,
+                job_id=job.job_id,
+                run_id=run_id,
+                attempt=attempt,
+            )
+            record = execute(job.request, plugin, place, Quiet(turn.over), cancellation, ready)
             self._budget.settle(run_id, record.manifest.cost["estimate_usd"])
             return JobEnded(record)
         except WorldFluxError as error:
             return JobEnded(None, error.problem)
+
+    def _prepared(self, job: Job) -> tuple[RuntimePlugin, Place, Ready] | WorldFluxError:
+        """What a job needs and leaves nothing behind; an error is told when it is the job's turn."""
+        from worldflux.cli.session import make_plugin
+        from worldflux.run.engine import prepare
+
+        try:
+            plugin = make_plugin(job.request, self.project)
+            place = self._place(job.request.spec.runs_dir)
+            return plugin, place, prepare(job.request, plugin, place)
+        except WorldFluxError as error:
+            return error
 
     def _place(self, runs_dir: str) -> Place:
         """What all runs of the sweep share; what the gate derives from this process's secrets is one of it."""

@@ -47,7 +47,9 @@ def _is_plain(value: Any) -> bool:
         # Between these both write the shortest decimal, and a whole number has no `.0` there.
         return 1e-4 <= abs(value) < 1e16 and not value.is_integer()
     if kind is dict:
-        return all(map(_is_plain_name, value)) and all(map(_is_plain, value.values()))
+        return all(map(_is_plain_name, value)) and (
+            set(map(type, value.values())) == {str} or all(map(_is_plain, value.values()))
+        )
     return kind is list and all(map(_is_plain, value))
 
 

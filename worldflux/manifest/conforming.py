@@ -6,6 +6,7 @@ no fault (a test compares both). A no promises nothing: the full validator has t
 
 from __future__ import annotations
 
+import marshal
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -33,6 +34,10 @@ _NUMBER = frozenset(("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum
 _ARRAY = frozenset(("items", "maxItems", "uniqueItems"))
 _LOGIC = frozenset(("allOf", "anyOf", "not", "if", "then", "else", "const", "enum", "type"))
 _KNOWN = _SILENT | _OBJECT | _STRING | _NUMBER | _ARRAY | _LOGIC
+
+
+#: Members from which on an object is remembered, and how many such objects are, for each place of the schema.
+LARGE, MAX_REMEMBERED = 50, 8
 
 
 class _Doubt(Exception):
@@ -179,7 +184,7 @@ def _object(schema: Mapping[str, Any]) -> Check:
                     return False
         return (known is None or known(item)) if fits else others(item)
 
-    def check(value: dict[str, Any]) -> bool:
+    def each(value: dict[str, Any]) -> bool:
         if not required <= value.keys() or (most is not None and len(value) > most):
             return False
         for key, item in value.items():
@@ -189,7 +194,29 @@ def _object(schema: Mapping[str, Any]) -> Check:
                 return False
         return all(value.keys() >= set(needed) for key, needed in together.items() if key in value)
 
-    return check
+    return _remembering(each)
+
+
+def _remembering(check: Check) -> Check:
+    """The same check, which does not look again into a large object that is as one before, such as all packages."""
+    good: set[bytes] = set()
+
+    def remembering(value: Any) -> bool:
+        if len(value) < LARGE:
+            return check(value)
+        try:
+            text = marshal.dumps(value, 2)  # tells types apart, and takes no others than the plain ones
+        except ValueError:
+            raise _Doubt from None
+        if text not in good:
+            if not check(value):
+                return False
+            if len(good) == MAX_REMEMBERED:
+                good.clear()
+            good.add(text)
+        return True
+
+    return remembering
 
 
 def _logic(schema: Mapping[str, Any]) -> list[Check]:

@@ -31,6 +31,7 @@ __all__ = [
     "parse",
     "prepare",
     "read",
+    "sweep",
     "sync",
     "upgrade",
     "validate",
@@ -119,8 +120,6 @@ def write(
         )
     if gate is not None:
         gate.refuse(data, path.name)
-    if durable:  # the folder of a record that has just begun is new
-        sweep(path.parent)
     write_bytes_atomic(path, data, sync_file=durable, sync_folder=durable)
     return data
 

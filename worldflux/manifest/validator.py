@@ -101,8 +101,10 @@ def unportable(value: Any, steps: tuple[str | int, ...] = ()) -> Fault | None:
     items: Iterator[tuple[Any, Any]]
     if isinstance(value, dict):
         for key in value:
-            if not isinstance(key, str) or not _is_unicode(key):
+            if not isinstance(key, str) or not (key.isascii() or _is_unicode(key)):
                 return _bad(steps, "has a field whose name is not valid Unicode text")
+        if set(map(type, value.values())) == {str} and all(map(str.isascii, value.values())):
+            return None
         items = iter(value.items())
     elif isinstance(value, (list, tuple)):
         items = iter(enumerate(value))

@@ -68,6 +68,7 @@ def attach(
     observer.stage("manifest")
     manifest.finish(ending.status, exit_code=ending.exit_code, error=error)
     manifest.run["duration_seconds"] = _seconds(manifest.run["started_at"], manifest.run["finished_at"])
+    io.sweep(stored.folder)
     io.write(stored.folder / store.MANIFEST, manifest, gate=gate)
     return record
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import marshal
 import os
 from functools import lru_cache
 from pathlib import Path
@@ -82,7 +83,8 @@ def draft_manifest(
 
 def stored_texts(request: RunRequest) -> dict[str, bytes]:
     """`config.yaml` (unresolved) and `overrides.yaml` (as typed), as they are stored."""
-    return {CONFIG: _as_yaml(request.config), "overrides.yaml": _as_yaml(list(request.overrides))}
+    members = (_member(marshal.dumps(member, 2)) for member in request.config.items())
+    return {CONFIG: b"".join(members), "overrides.yaml": _as_yaml(list(request.overrides))}
 
 
 @lru_cache(maxsize=1)
@@ -91,12 +93,20 @@ def _owner(_pid: int) -> Owner:
     return owner()
 
 
-def _as_yaml(value: Any) -> bytes:
+@lru_cache(maxsize=256)
+def _member(encoded: bytes) -> bytes:
+    """One name of a mapping and its value, encoded for `marshal`; the jobs of a sweep have nearly all in common."""
+    name, value = marshal.loads(encoded)
+    return _as_yaml({name: value}, None if isinstance(value, (dict, list)) else False)
+
+
+def _as_yaml(value: Any, flow: bool | None = None) -> bytes:
+    """YAML; `flow` as `yaml.dump` has it: None sets collections of plain values in one line."""
     import yaml
 
     dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
     text: str = yaml.dump(
-        value, Dumper=dumper, sort_keys=False, allow_unicode=True, default_flow_style=None, width=110
+        value, Dumper=dumper, sort_keys=False, allow_unicode=True, default_flow_style=flow, width=110
     )
     return text.encode("utf-8", "backslashreplace")
 

@@ -8,6 +8,7 @@ the schema's validator) is done while it runs.
 from __future__ import annotations
 
 import os
+import time
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from worldflux.errors import RefusedError, UsageError, WorldFluxError
 from worldflux.manifest import io
 from worldflux.manifest.model import FINAL_STATUSES, Manifest
 from worldflux.run import store
-from worldflux.run.background import Background
+from worldflux.run.background import RECENT_SECONDS, Background
 from worldflux.run.cancel import Cancellation
 from worldflux.run.draft import CONFIG, draft_manifest, stored_texts
 from worldflux.run.outcome import Ending, Stopped, ending_of
@@ -91,35 +92,72 @@ class RunRecord:
         return {"succeeded": 0, "refused": 4, "cancelled": 130, "interrupted": 130}.get(status, 1)
 
 
+@dataclass(frozen=True)
+class Ready:
+    """What was looked up for a run before its turn has come.
+
+    Attributes:
+        forwarded: variables of this process that go to the command.
+        found: what the catalog says.
+        texts: name -> content of the configuration files beside the manifest, free of secrets.
+        at: when, on the monotonic clock.
+    """
+
+    forwarded: Mapping[str, str]
+    found: Findings
+    texts: Mapping[str, bytes]
+    at: float = field(default_factory=time.monotonic)
+
+    @property
+    def fresh(self) -> bool:
+        """Whether it can still be relied on."""
+        return time.monotonic() - self.at < RECENT_SECONDS
+
+
+def prepare(request: RunRequest, plugin: RuntimePlugin, place: Place) -> Ready:
+    """The part of a run that leaves nothing behind.
+
+    Raises:
+        UsageError: see `execute`.
+        RefusedError: a variable is not allowed, or the configuration carries a secret.
+    """
+    forwarded = check(request, plugin, place)
+    found = look_up(request)
+    texts = stored_texts(request)
+    for name, data in texts.items():
+        place.gate.refuse(data, name)
+    return Ready(forwarded, found, texts)
+
+
 def execute(
     request: RunRequest,
     plugin: RuntimePlugin,
     place: Place,
     observer: Observer,
     cancellation: Cancellation | None = None,
+    ready: Ready | None = None,
 ) -> RunRecord:
     """Carry out one run to its end and return its record.
 
     A command that fails, a timeout, Ctrl-C, a cancellation and a refusal are records, not
     exceptions.
 
+    Args:
+        ready: from `prepare`; looked up again when it is no longer fresh.
+
     Raises:
         UsageError: the run can not start as asked (unknown variable or adapter, broken runtime,
             an input that is not here); nothing was left behind.
         WorldFluxError: the record itself can not be written.
     """
-    forwarded = check(request, plugin, place)
-    found = look_up(request)
+    if ready is None or not ready.fresh:
+        ready = prepare(request, plugin, place)
     run_id, folder = store.create(place.runs_dir, place.run_id)
     mark = str(uuid.uuid4())
-    texts = stored_texts(request)
-    manifest = draft_manifest(request, plugin, place, run_id, mark, texts[CONFIG])
+    manifest = draft_manifest(request, plugin, place, run_id, mark, ready.texts[CONFIG])
     record = RunRecord(run_id, folder, manifest)
-    stopping = cancellation or Cancellation()
-    run = _Run(request, plugin, place, observer, record, forwarded, found, mark, texts, stopping)
+    run = _Run(request, plugin, place, observer, record, ready, mark, cancellation or Cancellation())
     try:
-        for name, data in texts.items():
-            place.gate.refuse(data, name)
         manifest.start()
         # A run that has just begun here ends with this machine's power; elsewhere it goes on, and may cost.
         here = hasattr(plugin, "on_ended") and not getattr(plugin, "paid", False)
@@ -173,17 +211,15 @@ class _Run:
         place: Place,
         observer: Observer,
         record: RunRecord,
-        forwarded: dict[str, str],
-        found: Findings,
+        ready: Ready,
         mark: str,
-        texts: dict[str, bytes],
         cancellation: Cancellation,
     ) -> None:
         self.request, self.plugin, self.place = request, plugin, place
         self.observer, self.record = observer, record
         self.manifest, self.folder = record.manifest, record.folder
-        self.forwarded, self.mark, self.cancellation = forwarded, mark, cancellation
-        self.found, self.texts = found, texts
+        self.mark, self.cancellation = mark, cancellation
+        self.forwarded, self.found, self.texts = ready.forwarded, ready.found, ready.texts
         self.background: Background | None = None
         self.python: Path | None = None
 
@@ -230,9 +266,12 @@ class _Run:
             adapter = Adapter(
                 spec.adapter or spec.recipe, spec.env.python, self.request.lock, spec.env.allow_unpinned
             )
-            for name, told in (("on_progress", self.observer.progress), ("on_ended", self.observer.ended)):
+            told = {
+                "on_progress": self.observer.progress, "on_started": self._gather, "on_ended": self.observer.ended
+            }  # fmt: skip
+            for name, tell in told.items():
                 if hasattr(self.plugin, name):
-                    setattr(self.plugin, name, told)
+                    setattr(self.plugin, name, tell)
             self.python = self.plugin.build_env(adapter, self.place.install_dir)
         with self._stage("run"):
             result = self._run()
@@ -286,7 +325,8 @@ class _Run:
         (self.folder / "artifacts").mkdir(exist_ok=True)
         (self.folder / "logs").mkdir(exist_ok=True)
         self.observer.log(self.folder / "logs" / f"{self.record.run_id}.log")
-        self.background = Background(self.request, self.place, self.folder, self.python, self.texts)
+        if not hasattr(self.plugin, "on_started"):
+            self._gather()
         context = self._context()
         cancel = getattr(self.plugin, "cancel", None)
         unwatch = self.cancellation.watch(lambda: cancel(context)) if cancel else lambda: None
@@ -294,6 +334,12 @@ class _Run:
             return self.plugin.run(context, self.request.spec.command)
         finally:
             unwatch()
+            self._gather()
+
+    def _gather(self) -> None:
+        """Find out where the run comes from, which the command does not wait for."""
+        if self.background is None:
+            self.background = Background(self.request, self.place, self.folder, self.python, self.texts)
 
     def _collect(self, result: RuntimeResult) -> Ending:
         from worldflux.run import elsewhere

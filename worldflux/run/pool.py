@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import count
 from queue import SimpleQueue
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from worldflux.run.cancel import Cancellation
 
@@ -44,27 +44,36 @@ class Policy:
     fail_fast: bool = False
 
 
+class Turn(Protocol):
+    """When the command of a job may run. What needs no command can be done before and after."""
+
+    def take(self) -> bool:
+        """Wait until the command may start; false when nothing is to start any more."""
+
+    def over(self) -> None:
+        """The command has ended, so that another one may start. May be said more than once, or never."""
+
+
 class Pool(Generic[JobType, EndedType]):
     """Carries out jobs.
 
     Args:
-        carry_out: one run of a job, from start to end; called in a thread. It may call its last
-            argument to say that the command has ended and another one may start.
+        carry_out: one run of a job, from start to end, in a thread; None when it was not its turn any more.
         told: called in the main thread when a run began (None) or ended.
     """
 
     def __init__(
         self,
         policy: Policy,
-        carry_out: Callable[[JobType, Cancellation, Callable[[], None]], EndedType],
+        carry_out: Callable[[JobType, Cancellation, Turn], EndedType | None],
         told: Callable[[JobType, EndedType | None], None],
     ) -> None:
         self._policy, self._carry_out, self._told = policy, carry_out, told
         self.cancellation = Cancellation()
         self._attempts: dict[int, int] = {}
         self._over = False
-        # A thread takes one of these for its command. The one that waits for it has its job already,
-        # so that the next command starts without a detour over the calling thread.
+        # A thread takes one of these for its command. The one that waits for it has prepared its job,
+        # so that the next command starts at once.
         self._places: SimpleQueue[None] = SimpleQueue()
         # What threads report. Counts are kept by the calling thread alone; the queue only wakes it.
         self._begun: deque[JobType] = deque()
@@ -151,27 +160,44 @@ class Pool(Generic[JobType, EndedType]):
 
     def _one(self, number: int, index: int, job: JobType) -> None:
         """One run in its thread. Its place is free when its command has ended, at the latest at its end."""
-        told = False
-
-        def free() -> None:
-            nonlocal told
-            if not told:
-                told = True
-                self._places.put(None)
-                self._free.append(None)
-                self._news.put(None)
-
+        turn = _Turn(self, job)
         ended, error = None, None
-        self._places.get()
         try:
-            if not self.cancellation.requested and not self._over:
-                self._begun.append(job)
-                self._news.put(None)
-                early = (lambda: None) if self._policy.fail_fast else free
-                ended = self._carry_out(job, self.cancellation, early)
+            ended = self._carry_out(job, self.cancellation, turn)
         except BaseException as problem:
             error = problem
             self._over = True
         self._ended.append((number, index, job, ended, error))
-        free()
+        turn.give_back()
         self._news.put(None)
+
+
+class _Turn(Generic[JobType]):
+    """The turn of one job in a pool."""
+
+    def __init__(self, pool: Pool[JobType, Any], job: JobType) -> None:
+        self._pool, self._job = pool, job
+        self._taken = self._given_back = False
+
+    def take(self) -> bool:
+        pool = self._pool
+        pool._places.get()
+        self._taken = True
+        if pool.cancellation.requested or pool._over:
+            return False
+        pool._begun.append(self._job)
+        pool._news.put(None)
+        return True
+
+    def over(self) -> None:
+        if not self._pool._policy.fail_fast:
+            self.give_back()
+
+    def give_back(self) -> None:
+        if self._given_back:
+            return
+        self._given_back = True
+        if self._taken:
+            self._pool._places.put(None)
+        self._pool._free.append(None)
+        self._pool._news.put(None)

@@ -159,6 +159,7 @@ def _interrupt(folder: Path, manifest: Manifest, ending: Ending = LOST) -> None:
 
         end_survivors(mark)
     remove_temporary(folder)
+    io.sweep(folder)
     error: Error = {"code": ending.code, "message": ending.message, "hint": ending.hint}
     manifest.finish(ending.status, exit_code=ending.exit_code, error=error)
     try:

@@ -13,9 +13,10 @@ A place that goes on without this computer may offer more, all of it optional:
     reap(runs=(), *, end=True)      what is alive over there: (rows, problems); ends what is past its
                                     deadline, and the named runs
 
-A plugin may have two attributes that the engine sets to functions, before it calls `build_env`:
+A plugin may have attributes that the engine sets to functions, before it calls `build_env`:
 
     on_progress(text)               told, in short lines, what takes time in `build_env`
+    on_started()                    told when the command runs: provenance is gathered beside it
     on_ended()                      told when a run uses nothing any more but its record is still to be
                                     written, so that a sweep may start the next one
 

@@ -52,6 +52,7 @@ class Hosting:
         env: Mapping[str, str],
         *,
         pty: bool = False,
+        on_started: Callable[[], None] | None = None,
         on_ended: Callable[[], None] | None = None,
     ) -> RuntimeResult:
         """Carry out a command in the run's own folder, to its end.
@@ -59,6 +60,7 @@ class Hosting:
         Args:
             words: as this machine runs it. env: all of its environment.
             pty: give it a terminal.
+            on_started: told when it runs.
             on_ended: told when all its processes are gone, before the record of that is on the disk.
         """
         from worldflux.runtime.environment import visible_names
@@ -83,7 +85,7 @@ class Hosting:
             cancelled = ctx.run_id in self._cancelled
         if cancelled:
             process.stop()
-        ended = process.wait(on_ended)
+        ended = process.wait(on_started, on_ended)
         return RuntimeResult(
             exit_code=ended.code,
             duration_seconds=ended.duration_seconds,

@@ -35,6 +35,7 @@ class LocalCommand:
     def __init__(self, *, manifest: str, grace_seconds: float = 10.0, log_cap_mb: float = 256) -> None:
         self.manifest = str(manifest)
         self.on_progress: Callable[[str], None] | None = None
+        self.on_started: Callable[[], None] | None = None
         self.on_ended: Callable[[], None] | None = None
         self._hosting = Hosting(grace_seconds, log_cap_mb)
 
@@ -75,7 +76,11 @@ class LocalCommand:
         output = str(ctx.output_dir / "artifacts")
         words = manifest.words(inner, source=str(ctx.source_dir), output=output, run_id=ctx.run_id)
         result = self._hosting.run(
-            ctx, words, self._environment(ctx, manifest, python), on_ended=self.on_ended
+            ctx,
+            words,
+            self._environment(ctx, manifest, python),
+            on_started=self.on_started,
+            on_ended=self.on_ended,
         )
         return replace(result, metadata={**result.metadata, "external": facts})
 

@@ -39,6 +39,7 @@ class LocalPlugin:
         self.env_groups = tuple(env_groups)
         self.pty = pty
         self.on_progress: Callable[[str], None] | None = None
+        self.on_started: Callable[[], None] | None = None
         self.on_ended: Callable[[], None] | None = None
         self._hosting = Hosting(grace_seconds, log_cap_mb)
 
@@ -56,7 +57,12 @@ class LocalPlugin:
         python = ctx.venv_python or Path(sys.executable)
         words = [*located(command, ctx.source_dir, python=str(python)), *ctx.extra_args]
         return self._hosting.run(
-            ctx, words, self._environment(ctx, python), pty=self.pty, on_ended=self.on_ended
+            ctx,
+            words,
+            self._environment(ctx, python),
+            pty=self.pty,
+            on_started=self.on_started,
+            on_ended=self.on_ended,
         )
 
     def cancel(self, ctx: RuntimeContext) -> None:

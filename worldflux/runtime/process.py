@@ -220,12 +220,15 @@ class CommandProcess:
                 if created:
                     log_path.unlink(missing_ok=True)
 
-    def wait(self, on_ended: Callable[[], None] | None = None) -> ProcessExit:
+    def wait(
+        self, on_started: Callable[[], None] | None = None, on_ended: Callable[[], None] | None = None
+    ) -> ProcessExit:
         """Return when the command and all that it started have ended, and the record is on the disk.
 
         A first KeyboardInterrupt stops the command, a second one kills it; none is raised.
 
         Args:
+            on_started: called first, while the command runs, when it has not been waited for before.
             on_ended: told when the processes have ended, before log and record are on the disk; not told
                 when the shim ended without a word.
         """
@@ -236,7 +239,7 @@ class CommandProcess:
                     self._interrupt()
                     presses = 0
                 with self._handling_interrupts():
-                    return self._collect(on_ended)
+                    return self._collect(on_started, on_ended)
             except KeyboardInterrupt:
                 presses += 1
 
@@ -284,9 +287,13 @@ class CommandProcess:
         finally:
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
-    def _collect(self, on_ended: Callable[[], None] | None) -> ProcessExit:
+    def _collect(
+        self, on_started: Callable[[], None] | None, on_ended: Callable[[], None] | None
+    ) -> ProcessExit:
         with self._collecting:
             if self._result is None:
+                if on_started is not None:
+                    on_started()
                 self._listen(1)
                 if on_ended is not None and self._received:
                     on_ended()

@@ -2,7 +2,8 @@
 
 Prints jobs per second against `xargs -P2 python -c pass` and against Hydra's basic launcher with
 the same child, in turns in the same run, for a machine is never quiet; and processor seconds,
-which do not depend on who else is at work. A longer sweep shows whether time and memory grow
+which do not depend on who else is at work. A sweep that was composed before starts without Hydra: both
+kinds are measured. A longer sweep shows whether time and memory grow
 faster than the number of jobs. `bench_sweep.py [JOBS [LONG [ROUNDS]]]`, 200, 2000 and 3.
 """
 
@@ -70,25 +71,31 @@ def project(root: Path) -> None:
 def compare(root: Path, jobs: int, rounds: int) -> None:
     """Jobs per second and processor seconds of the three, in turns; ratios are medians over the rounds."""
     few = max(10, jobs // 8)
-    ways = {
-        "xargs -P2 python -c pass": (jobs, ["sh", "-c", f"seq {jobs} | xargs -P2 -I_ {sys.executable} -c pass"]),
-        "Hydra's basic launcher": (few, [sys.executable, "app.py", "-m", f"seed=range({few})"]),
-        "worldflux-run -m": (jobs, [SWEEP, "-m", "+recipe=noop", f"seed=range({jobs})"]),
-    }  # fmt: skip
-    found: dict[str, list[Cost]] = {name: [] for name in ways}
-    for _ in range(rounds):
+    same = [SWEEP, "-m", "+recipe=noop", f"seed=range({jobs})"]
+    cost(same, root, jobs)
+    found: dict[str, list[Cost]] = {}
+    for number in range(1, rounds + 1):
+        ways = {
+            "xargs -P2 python -c pass": (jobs, ["sh", "-c", f"seq {jobs} | xargs -P2 -I_ {sys.executable} -c pass"]),
+            "Hydra's basic launcher": (few, [sys.executable, "app.py", "-m", f"seed=range({few})"]),
+            "worldflux-run -m, new": (jobs, [*same[:-1], f"seed=range({number * jobs},{(number + 1) * jobs})"]),
+            "worldflux-run -m, again": (jobs, same),
+        }  # fmt: skip
         for name, (count, words) in ways.items():
-            found[name].append(cost(words, root, count))
+            found.setdefault(name, []).append(cost(words, root, count))
     for name, costs in found.items():
         wall, cpu = (statistics.median(getattr(each, kind) for each in costs) for kind in ("wall", "cpu"))
         print(f"{name:26} {1 / wall:7.1f} jobs/s  {cpu * 1000:6.1f} ms of processor a job")
-    bare, basic, ours = found.values()
-    for name, others, target in (("xargs", bare, 0.5), ("basic", basic, 6)):
-        wall, cpu = (
-            statistics.median(getattr(a, kind) / getattr(b, kind) for a, b in zip(others, ours, strict=True))
-            for kind in ("wall", "cpu")
-        )
-        print(f"  {wall:5.2f} x {name} (target >= {target}); by processor time {cpu:.2f} x")
+    bare, basic, new, again = found.values()
+    for kind_of, ours in (("new", new), ("again", again)):
+        for name, others, target in (("xargs", bare, 0.5), ("basic", basic, 6)):
+            wall, cpu = (
+                statistics.median(
+                    getattr(a, kind) / getattr(b, kind) for a, b in zip(others, ours, strict=True)
+                )
+                for kind in ("wall", "cpu")
+            )
+            print(f"  {kind_of:5} {wall:5.2f} x {name} (target >= {target}); by processor time {cpu:.2f} x")
 
 
 def grow(root: Path, jobs: int) -> None:

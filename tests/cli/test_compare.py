@@ -16,7 +16,7 @@ from conftest_cli import Run, manifests
 from PIL import Image
 
 from worldflux.cli import schema
-from worldflux.config.sweep import _FILING
+from worldflux.config import job
 from worldflux.run.comparison import FILING
 
 RECIPE = """\
@@ -228,4 +228,4 @@ def test_a_missing_library(wf: Run, sweep: Callable[..., None], project: Path) -
 
 def test_filing_is_the_same_everywhere() -> None:
     """What does not make another job does not tell runs apart either."""
-    assert set(_FILING) <= set(FILING)
+    assert set(job.FILING) <= set(FILING)

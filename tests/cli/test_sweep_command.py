@@ -71,6 +71,19 @@ def test_resume_runs_only_what_is_missing(wf: Run, recipe: Callable[..., Path], 
     assert third.code == 0 and len(manifests(project)) == 4
 
 
+def test_an_edited_file_of_jobs_is_read_again(wf: Run, recipe: Callable[..., Path], project: Path) -> None:
+    """The same words mean other jobs when the file that they name holds others."""
+    recipe("command: [python, -c, pass]\nseed: 0\n", "")
+    for seeds in ("1", "2\n3"):
+        (project / "jobs.csv").write_text(f"seed\n{seeds}\n")
+        os.utime(project / "jobs.csv", (1_600_000_000, 1_600_000_000))
+        for path in (project / "recipes").rglob("*"):
+            os.utime(path, (1_600_000_000, 1_600_000_000))
+        os.utime(project / "worldflux.yaml", (1_600_000_000, 1_600_000_000))
+        assert wf("-m", "+recipe=mine", "sweep.file=jobs.csv", program="worldflux-run").code == 0
+    assert succeeded(project) == [1, 2, 3]
+
+
 def test_a_changed_configuration_is_said(wf: Run, recipe: Callable[..., Path], project: Path) -> None:
     """Resuming under another configuration is refused, with the jobs it would change."""
     recipe("command: [python, main.py]\nseed: 0\nparams: {a: 1}\n", "raise SystemExit(1)")

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from worldflux.config.grammar import as_override
+from worldflux.config.job import job_id_of
 from worldflux.config.project import Project, load_project
-from worldflux.config.sweep import compose_jobs, job_id_of, plan_jobs
+from worldflux.config.sweep import compose_jobs, plan_jobs
 from worldflux.errors import ConfigError
 
 RECIPE = "command: [python, x.py, '${seed}']\nparams: {a: 0, b: x}\nseed: 0\n"

@@ -17,7 +17,7 @@ from worldflux.errors import UsageError, WorldFluxError
 from worldflux.run.ledger import Ledger
 
 if TYPE_CHECKING:
-    from worldflux.config.sweep import Job
+    from worldflux.config.job import Job
 
 
 class Elsewhere(Sweep):

@@ -21,7 +21,7 @@ from worldflux.run.outcome import Stopped
 
 if TYPE_CHECKING:
     from worldflux.cli.elsewhere import Elsewhere
-    from worldflux.config.sweep import Job
+    from worldflux.config.job import Job
 
 POLL_SECONDS = 0.5
 #: Seconds between questions to Slurm, whose controller serves everybody.
@@ -43,7 +43,7 @@ class Submitted:
         from worldflux.cli.live import summary
         from worldflux.cli.worker import enter, leave_if_requeued, work
         from worldflux.config.compose import Composer
-        from worldflux.config.sweep import job_id_of
+        from worldflux.config.job import job_id_of
 
         project = enter(self.root)
         request = Composer(project).compose(self.overrides)

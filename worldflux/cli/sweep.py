@@ -6,7 +6,7 @@ import os
 import random
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -20,7 +20,7 @@ from worldflux.run.pool import Policy, Pool
 
 if TYPE_CHECKING:
     from worldflux.cli.sweep_table import SweepTable
-    from worldflux.config.sweep import Job
+    from worldflux.config.job import Job
     from worldflux.run.cancel import Cancellation
     from worldflux.run.engine import Guard, Place, Ready
     from worldflux.run.ledger import Ledger
@@ -45,17 +45,31 @@ def sweep(arguments: Sequence[str], params: Mapping[str, Any], launcher: Any) ->
     import gc
 
     gc.disable()  # until the jobs are known: hardly anything of what is loaded is given up again
-    from worldflux.config.sweep import compose_jobs, plan_jobs
-
     project = load_project()
     resume = _resumed(arguments)
     if resume is not None:
         raise SystemExit(_resume(resume, arguments, project, launcher))
-    plan = plan_jobs(arguments, params, project)
-    jobs = compose_jobs(plan.jobs, project, plan.settings)
+
+    def compose() -> list[Job]:
+        from worldflux.config.sweep import compose_jobs, plan_jobs
+
+        plan = plan_jobs(arguments, params, project)
+        return compose_jobs(plan.jobs, project, plan.settings)
+
+    of_a_file = any("sweep.file" in text for text in arguments)
+    jobs = compose() if params or of_a_file else _remembered(arguments, project, compose)
     _check_plugins(jobs, project)
     _check_catalog(jobs)
     raise SystemExit(_run(jobs, _ledger(jobs, arguments, project), project, launcher))
+
+
+def _remembered(words: Sequence[str], project: Project, compose: Callable[[], list[Job]]) -> list[Job]:
+    """The jobs of a sweep; those of one that was composed before are not composed again."""
+    from worldflux.config.cache import compose_all_cached
+    from worldflux.config.job import Job, job_id_of
+
+    requests = compose_all_cached(project, words, lambda: [job.request for job in compose()])
+    return [Job(job_id_of(request), request) for request in requests]
 
 
 def launch(launcher: Any, job_overrides: Sequence[Sequence[str]]) -> list[Any]:
@@ -111,8 +125,12 @@ def _resumed(arguments: Sequence[str]) -> str | None:
 
 def _resume(wanted: str, arguments: Sequence[str], project: Project, launcher: Any) -> int:
     """Go on with a sweep: its own jobs, with what is typed now about how to go about it."""
-    from worldflux.config.sweep import compose_jobs
     from worldflux.run.ledger import Ledger
+
+    def compose() -> list[Job]:
+        from worldflux.config.sweep import compose_jobs
+
+        return compose_jobs(overrides, project, {})
 
     own = ("sweep.", "cost_guard.max_sweep_usd=")
     how = [text for text in arguments if text.startswith(own) and not text.startswith("sweep.resume=")]
@@ -123,7 +141,8 @@ def _resume(wanted: str, arguments: Sequence[str], project: Project, launcher: A
             f"worldflux-run -m sweep.resume={wanted}",
         )
     ledger = Ledger.open(project.runs_dir, wanted)
-    jobs = compose_jobs([[*overrides, *how] for overrides in ledger.jobs.values()], project, {})
+    overrides = [[*each, *how] for each in ledger.jobs.values()]
+    jobs = _remembered(["sweep.resume", *map(str, overrides)], project, compose)
     changed = [job for job in jobs if job.job_id not in ledger.jobs]
     if changed or len(jobs) != len(ledger.jobs):
         shown = " ".join(changed[0].request.overrides) if changed else ""

@@ -51,7 +51,7 @@ def work(request: RunRequest, project: Project, sweep_id: str | None) -> RunReco
     from worldflux.cli.batch import stops_as_interrupts
     from worldflux.cli.live import Console
     from worldflux.cli.session import make_place, make_plugin
-    from worldflux.config.sweep import job_id_of
+    from worldflux.config.job import job_id_of
     from worldflux.run.engine import RunRecord, execute
     from worldflux.run.journal import begin, succeeded
 

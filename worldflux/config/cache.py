@@ -1,10 +1,10 @@
 """Compositions remembered, so that the same command starts several times faster the next time.
 
 Loading Hydra, OmegaConf and pydantic takes most of the time of a short run. What they made of the
-same words and the same files is kept in `.worldflux/composed/`, under a digest of everything that
-the result depends on: the words, the versions, and name, size and time of every file that was or
-could have been read. A configuration that reads the environment or calls any other resolver is
-never kept. The folder may be deleted at any time.
+same words and the same files is kept in `.worldflux/composed/` (of sweeps, in `composed-sweeps/`), under
+a digest of everything that the result depends on: the words, the versions, and name, size and time of
+every file that was or could have been read. A configuration that reads the environment or calls any
+other resolver is never kept. The folders may be deleted at any time.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
@@ -27,8 +27,11 @@ from worldflux.config.request import RunRequest
 if TYPE_CHECKING:
     from worldflux.config.spec import RunSpec
 
-FORMAT = 1
-MAX_ENTRIES = 200
+FORMAT = 2
+#: Compositions of a project that are kept, of single runs and of sweeps.
+MAX_ENTRIES = {"composed": 200, "composed-sweeps": 10}
+#: Runs of a sweep up to which it is kept; some kilobytes each.
+MAX_RUNS = 1000
 #: A file changed this recently could change again within one tick of its clock; nanoseconds.
 RACY_NS = 2 * 10**9
 _LIBRARIES = ("hydra", "omegaconf", "pydantic")
@@ -40,28 +43,65 @@ def compose_cached(project: Project, overrides: Sequence[str]) -> RunRequest:
     Raises:
         ConfigError: as `Composer.compose`; faults are never remembered.
     """
-    key = _key(project, overrides)
-    path = project.root / ".worldflux" / "composed" / f"{key}.json" if key else None
-    if path is not None:
-        found = _load(path, tuple(overrides))
-        if found is not None:
-            return found
     from worldflux.config.compose import Composer
 
-    request = Composer(project).compose(overrides)
-    if path is not None and key == _key(project, overrides) and _is_pure(request.config):
-        _store(path, request)
-    return request
+    def compose() -> list[RunRequest]:
+        return [Composer(project).compose(overrides)]
+
+    named = [text.partition("=")[2] for text in overrides if text.lstrip("+").startswith("recipe=")]
+    return _remembered("composed", project, overrides, named, compose)[0]
 
 
-def _key(project: Project, overrides: Sequence[str]) -> str | None:
+def compose_all_cached(
+    project: Project, words: Sequence[str], compose: Callable[[], list[RunRequest]]
+) -> list[RunRequest]:
+    """What `compose()` gives for a sweep that is described by `words`, remembered from the last time if possible.
+
+    Args:
+        words: all that it depends on besides the files of recipes and configuration.
+
+    Raises:
+        ConfigError: as `compose`; faults are never remembered.
+    """
+    from worldflux.config.recipes import all_recipes
+
+    return _remembered("composed-sweeps", project, words, all_recipes(project), compose)
+
+
+def _remembered(
+    kind: str,
+    project: Project,
+    words: Sequence[str],
+    recipes: Sequence[str],
+    compose: Callable[[], list[RunRequest]],
+) -> list[RunRequest]:
+    key = _key(project, words, recipes)
+    path = project.root / ".worldflux" / kind / f"{key}.json" if key else None
+    found = _load(path) if path is not None else None
+    if found is not None:
+        return found
+    made = compose()
+    pure = len(made) <= MAX_RUNS and all(_is_pure(request.config) for request in made)
+    if path is not None and pure and not _secret(words) and key == _key(project, words, recipes):
+        _store(path, made, MAX_ENTRIES[kind])
+    return made
+
+
+def _secret(words: Sequence[str]) -> bool:
+    """Whether a secret was typed: what is kept holds nothing but these words and what stands in files already."""
+    from worldflux.manifest.secrets import Gate
+
+    return bool(Gate.from_environment(os.environ).check(json.dumps(list(words)).encode()))
+
+
+def _key(project: Project, words: Sequence[str], recipes: Sequence[str]) -> str | None:
     """Digest of all that a composition depends on, or None when a file is too fresh to trust."""
     newest = time.time_ns() - RACY_NS
-    seen: list[Any] = [FORMAT, __version__, sys.version_info[:3], str(project.root), list(overrides)]
+    seen: list[Any] = [FORMAT, __version__, sys.version_info[:3], str(project.root), list(words)]
     for library in _LIBRARIES:
         spec = importlib.util.find_spec(library)
         seen.append(_stamp(spec.origin) if spec and spec.origin else None)
-    for file in _files(project, overrides):
+    for file in _files(project, recipes):
         stamp = _stamp(file)
         if stamp is not None and stamp[1] > newest:
             return None
@@ -77,7 +117,7 @@ def _stamp(path: str) -> list[int] | None:
     return [found.st_size, found.st_mtime_ns, found.st_ino]
 
 
-def _files(project: Project, overrides: Sequence[str]) -> Iterator[str]:
+def _files(project: Project, recipes: Sequence[str]) -> Iterator[str]:
     """Every file that can have a part in the result, whether it exists or not."""
     yield str(project.root / PROJECT_FILE)
     for folder in (project.root / "conf", builtin_dir("conf")):
@@ -86,9 +126,8 @@ def _files(project: Project, overrides: Sequence[str]) -> Iterator[str]:
             yield from (
                 os.path.join(root, file) for file in sorted(files) if file.endswith((".yaml", ".yml"))
             )
-    names = [text.partition("=")[2] for text in overrides if text.lstrip("+").startswith("recipe=")]
     for folder in (project.root / "recipes", builtin_dir("recipes")):
-        for name in names:
+        for name in recipes:
             yield from (str(folder / f"{name}{suffix}") for suffix in (".yaml", ".yml"))
             yield from (str(folder / name / file) for file in RECIPE_FILES)
 
@@ -102,10 +141,38 @@ def _is_pure(value: Any) -> bool:
     return not (isinstance(value, str) and "${" in value and ":" in value)
 
 
-def _store(path: Path, request: RunRequest) -> None:
-    """Keep a composition; a folder that can not be written is no reason to fail."""
-    entry = {
+def _store(path: Path, requests: Sequence[RunRequest], most: int) -> None:
+    """Keep compositions; a folder that can not be written is no reason to fail."""
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _make_room(path.parent, most)
+        entries = [_entry(request) for request in requests]
+        temporary.write_text(json.dumps({"runs": entries}), encoding="utf-8")
+        os.replace(temporary, path)
+    except (OSError, ValueError, TypeError):
+        temporary.unlink(missing_ok=True)
+
+
+def _make_room(folder: Path, most: int) -> None:
+    entries = sorted(folder.iterdir(), key=lambda entry: entry.stat().st_mtime_ns)
+    for entry in entries[: max(0, len(entries) - most)]:
+        entry.unlink(missing_ok=True)
+
+
+def _load(path: Path) -> list[RunRequest] | None:
+    """Kept compositions; None when there are none, or anything about them is not as expected."""
+    try:
+        requests = [_request(entry) for entry in json.loads(path.read_bytes())["runs"]]
+        return requests if all(folder.is_dir() for folder in {r.source_dir for r in requests}) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _entry(request: RunRequest) -> dict[str, Any]:
+    return {
         "spec": _plain(request.spec),
+        "overrides": request.overrides,
         "config": request.config,
         "parameters": request.parameters,
         "recipe_file": str(request.recipe_file),
@@ -114,43 +181,21 @@ def _store(path: Path, request: RunRequest) -> None:
         "source_dir": str(request.source_dir),
         "choices": request.choices,
     }
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _make_room(path.parent)
-        temporary.write_text(json.dumps(entry), encoding="utf-8")
-        os.replace(temporary, path)
-    except (OSError, ValueError, TypeError):
-        temporary.unlink(missing_ok=True)
 
 
-def _make_room(folder: Path) -> None:
-    entries = sorted(folder.iterdir(), key=lambda entry: entry.stat().st_mtime_ns)
-    for entry in entries[: max(0, len(entries) - MAX_ENTRIES)]:
-        entry.unlink(missing_ok=True)
-
-
-def _load(path: Path, overrides: tuple[str, ...]) -> RunRequest | None:
-    """A kept composition; None when there is none, or anything about it is not as expected."""
-    try:
-        entry = json.loads(path.read_bytes())
-        source_dir = Path(entry["source_dir"])
-        lock_file = Path(entry["lock_file"]) if entry["lock_file"] else None
-        if not source_dir.is_dir():
-            return None
-        return RunRequest(
-            spec=cast("RunSpec", _view(entry["spec"])),
-            overrides=overrides,
-            config=entry["config"],
-            parameters=entry["parameters"],
-            recipe_file=Path(entry["recipe_file"]),
-            source_dir=source_dir,
-            lock=lock_file.read_text(encoding="utf-8") if lock_file else entry["lock"],
-            lock_file=lock_file,
-            choices=entry["choices"],
-        )
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+def _request(entry: dict[str, Any]) -> RunRequest:
+    lock_file = Path(entry["lock_file"]) if entry["lock_file"] else None
+    return RunRequest(
+        spec=cast("RunSpec", _view(entry["spec"])),
+        overrides=tuple(entry["overrides"]),
+        config=entry["config"],
+        parameters=entry["parameters"],
+        recipe_file=Path(entry["recipe_file"]),
+        source_dir=Path(entry["source_dir"]),
+        lock=lock_file.read_text(encoding="utf-8") if lock_file else entry["lock"],
+        lock_file=lock_file,
+        choices=entry["choices"],
+    )
 
 
 def _plain(value: Any) -> Any:

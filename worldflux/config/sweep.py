@@ -13,8 +13,6 @@ Beyond that, set by `sweep.*` on the command line:
 from __future__ import annotations
 
 import csv
-import hashlib
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
@@ -28,23 +26,13 @@ from hydra.errors import HydraException
 from worldflux.config.compose import Composer
 from worldflux.config.faults import override_fault
 from worldflux.config.grammar import as_override, cell_override
+from worldflux.config.job import Job, job_id_of
 from worldflux.config.project import Project
-from worldflux.config.request import RunRequest
 from worldflux.errors import ConfigError, Fault
 
 MAX_JOBS = 10_000
 #: Settings of the sweep as a whole, taken from the command line before there is any job.
 PLANNING = ("seeds", "zip", "file", "include", "exclude")
-#: What does not make another job: how it is filed, what it may cost, how the sweep goes about it.
-_FILING = ("objective", "sweep", "cost_guard", "runs_dir", "sync", "name", "tags", "project")
-
-
-@dataclass(frozen=True)
-class Job:
-    """One run of a sweep. `job_id` is a digest of the resolved configuration, never a position."""
-
-    job_id: str
-    request: RunRequest
 
 
 @dataclass
@@ -114,13 +102,6 @@ def compose_jobs(jobs: Sequence[Sequence[str]], project: Project, settings: Mapp
     if not found:
         raise ConfigError([Fault("sweep", "no job is left", "look at sweep.include and sweep.exclude")])
     return list(found.values())
-
-
-def job_id_of(request: RunRequest) -> str:
-    """Digest of what a job computes: its resolved configuration without how it is filed."""
-    computed = {key: value for key, value in request.parameters.items() if key not in _FILING}
-    text = json.dumps(computed, sort_keys=True, ensure_ascii=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _parse(texts: Sequence[str], project: Project, faults: list[Fault]) -> Iterator[Override]:

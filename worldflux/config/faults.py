@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -13,6 +13,9 @@ from worldflux.config.recipes import RECIPE_GROUP, all_recipes, group_names, gro
 from worldflux.config.sources import recipe_label
 from worldflux.config.yaml_file import read_yaml
 from worldflux.errors import Fault
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 
 class Origin:
@@ -56,7 +59,8 @@ class Origin:
             message = message.removeprefix("Value error, ")
         else:
             message = _plain_words(error, message)
-        return Fault(self.where(path) if path else self._recipe_content()[0] or "configuration", message)
+        where = self.where(path) if path else self._recipe_content()[0] or "configuration"
+        return Fault(where, message, _example(error, path))
 
     def no_recipe(self) -> Fault:
         known = all_recipes(self.project)
@@ -123,27 +127,48 @@ def _first_line(error: Exception) -> str:
 
 def _known_keys(path: Sequence[str]) -> list[str]:
     """Keys that may stand at a path of the configuration."""
+    return [f.alias or name for name, f in _model(path).model_fields.items()]
+
+
+def _model(path: Sequence[str]) -> type[BaseModel]:
+    """The model at a path of the configuration; beyond the last one that is known, that one."""
     import typing
 
     from pydantic import BaseModel
 
     from worldflux.config.spec import RunSpec
 
-    model: Any = RunSpec
+    model: type[BaseModel] = RunSpec
     for part in path:
-        field = (
-            model.model_fields.get(part) if isinstance(model, type) and issubclass(model, BaseModel) else None
-        )
+        field = model.model_fields.get(part)
         candidates = [field.annotation] if field is not None else []
         for inner in [*candidates, *(a for c in candidates for a in typing.get_args(c))]:
             if isinstance(inner, type) and issubclass(inner, BaseModel):
                 model = inner
-    return [f.alias or name for name, f in model.model_fields.items()]
+    return model
+
+
+def _example(error: Mapping[str, Any], path: Sequence[str]) -> str:
+    """What could stand there; empty when the fault says it itself."""
+    import typing
+
+    kind = error["type"].partition("_")[0]
+    if kind not in ("int", "float", "bool"):
+        return ""
+    key = ".".join(path)
+    example = {"int": "3", "float": "2.5", "bool": "true"}[kind]
+    field = _model(path[:-1]).model_fields.get(path[-1])
+    unset = field is not None and type(None) in typing.get_args(field.annotation)
+    return f"such as {key}={example}" + (f", or {key}=null to leave it out" if unset else "")
 
 
 def _plain_words(error: Mapping[str, Any], message: str) -> str:
     """pydantic's message with the value that was given, shortened."""
     given = error.get("input")
     shown = "" if isinstance(given, dict | list) else f" (given: {str(given)[:60]!r})"
+    kinds = {"int": "must be a whole number", "float": "must be a number", "bool": "must be true or false"}
+    kind, _, fault = error["type"].partition("_")
+    if kind in kinds and fault in ("parsing", "type", "from_float"):
+        return kinds[kind] + shown
     words = message[:1].lower() + message[1:]
     return words.replace("input should be", "must be").replace("input should", "must") + shown

@@ -31,10 +31,21 @@ MAX_SECONDS = 366 * 86400.0
 
 
 def parse_seconds(value: Any) -> Any:
-    """Seconds from a number or a text such as `90s`, `1h30m`, `2d`; other things pass unchanged."""
-    if isinstance(value, str) and _DURATION.match(value.strip()):
+    """Seconds from a number or a text such as `90s`, `1h30m`, `2d`; what is no text passes unchanged.
+
+    Raises:
+        ValueError: another text.
+    """
+    if not isinstance(value, str):
+        return value
+    if _DURATION.match(value.strip()):
         return sum(float(number) * _UNITS[unit] for number, unit in _DURATION_PART.findall(value))
-    return value
+    try:
+        return float(value)
+    except ValueError:
+        raise ValueError(
+            f"must be seconds, or a duration such as 90s or 1h30m (given: {value[:60]!r})"
+        ) from None
 
 
 def _relative_pattern(value: str) -> str:

@@ -53,6 +53,21 @@ def test_counts_follow_every_change() -> None:
     assert state.counts() == {"succeeded": 2, "waiting": 1} and state.usd == 0.5
 
 
+def test_a_record_in_the_making_is_no_running_job() -> None:
+    """With two at a time, no more than two are said to run; how long one took is the time of its command."""
+    state = progress(6)
+    for number in range(4):
+        state.started(f"j{number}", 0.0)
+    state.over("j0", 10.0)
+    state.over("j1", 10.0)
+    assert state.counts() == {"running": 2, "recording": 2, "waiting": 2}
+    shown = drawn(table_of(state))
+    assert "running  seed=2" in shown and "seed=0" not in shown
+    state.ended("j0", "succeeded", "", None, 12.0)
+    assert state.counts() == {"succeeded": 1, "running": 2, "recording": 1, "waiting": 2}
+    assert state.took == [10.0] and state.left(12.0) == pytest.approx(10.0)
+
+
 def test_what_is_left() -> None:
     """Unknown before an end; then the mean of succeeded runs over what waits and what runs, side by side."""
     state = progress(6)

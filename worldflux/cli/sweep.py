@@ -317,11 +317,17 @@ class Sweep:
                 run_id=run_id,
                 attempt=attempt,
             )
-            record = execute(job.request, plugin, place, Quiet(turn.over), cancellation, ready)
+            observer = Quiet(lambda: self._over(job, turn))
+            record = execute(job.request, plugin, place, observer, cancellation, ready)
             self._budget.settle(run_id, record.manifest.cost["estimate_usd"])
             return JobEnded(record)
         except WorldFluxError as error:
             return JobEnded(None, error.problem)
+
+    def _over(self, job: Job, turn: Turn) -> None:
+        turn.over()
+        if self._table is not None:
+            self._table.over(job.job_id)
 
     def _prepared(self, job: Job) -> tuple[RuntimePlugin, Place, Ready] | WorldFluxError:
         """What a job needs and leaves nothing behind; an error is told when it is the job's turn."""

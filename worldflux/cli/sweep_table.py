@@ -24,8 +24,17 @@ MAX_FAILED = 8
 BAR_WIDTH = 60
 #: Lines of the terminal that belong to the head of the table and to what stood there before.
 HEAD_LINES = 8
-COLORS = {"succeeded": "green", "running": "cyan", "waiting": "dim", "failed": "red", "timeout": "red"}
-ORDER = ("succeeded", "failed", "timeout", "refused", "cancelled", "interrupted", "running", "waiting")
+COLORS = {
+    "succeeded": "green",
+    "running": "cyan",
+    "recording": "cyan",
+    "waiting": "dim",
+    "failed": "red",
+    "timeout": "red",
+}
+ORDER = (
+    "succeeded", "failed", "timeout", "refused", "cancelled", "interrupted", "running", "recording", "waiting",
+)  # fmt: skip
 
 
 @dataclass
@@ -37,7 +46,8 @@ class Progress:
         parallel: runs at the same time.
         statuses: job id -> status of its newest run; jobs that did not start are not in it.
         reasons: job id -> why it did not succeed.
-        since: job id -> when its run began, for those that run.
+        since: job id -> when its run began, for those whose command may still run.
+        lasted: job id -> seconds of its run, for those whose record is still being written.
         took: seconds of each run that succeeded.
         failed_took: seconds of each other run.
         usd: estimated cost of the runs that ended, so far as it is known.
@@ -49,6 +59,7 @@ class Progress:
     statuses: dict[str, str] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
     since: dict[str, float] = field(default_factory=dict)
+    lasted: dict[str, float] = field(default_factory=dict)
     took: list[float] = field(default_factory=list)
     failed_took: list[float] = field(default_factory=list)
     usd: float = 0.0
@@ -58,11 +69,18 @@ class Progress:
         self.since[job_id] = now
         self.reasons.pop(job_id, None)
 
+    def over(self, job_id: str, now: float) -> None:
+        """The command has ended; another one may run in its place."""
+        if job_id in self.since:
+            self.lasted[job_id] = now - self.since.pop(job_id)
+            self.statuses[job_id] = "recording"
+
     def ended(self, job_id: str, status: str, reason: str, usd: float | None, now: float) -> None:
-        began = self.since.pop(job_id, now)
+        self.over(job_id, now)
         self.statuses[job_id] = status
         self.usd += usd or 0.0
-        (self.took if status == "succeeded" else self.failed_took).append(now - began)
+        took = self.took if status == "succeeded" else self.failed_took
+        took.append(self.lasted.pop(job_id, 0.0))
         if status != "succeeded":
             self.reasons[job_id] = reason
 
@@ -113,6 +131,11 @@ class SweepTable:
                 usd = ended.record.manifest.cost["estimate_usd"] if ended.record else None
                 self.progress.ended(job_id, ended.status, ended.reason, usd, now)
 
+    def over(self, job_id: str) -> None:
+        """The command of a job has ended, its record is still to be written."""
+        with self._lock:
+            self.progress.over(job_id, time.monotonic())
+
     @contextmanager
     def shown(self) -> Iterator[None]:
         """Inside, the table is on the screen; its last state stays there."""
@@ -149,7 +172,7 @@ class SweepTable:
     def _bar(self) -> Text:
         """A line of full and empty marks; rich's own bar has no end of line."""
         full, empty = "━─" if self.console.encoding.lower().startswith("utf") else "#-"
-        done = sum(1 for status in self.progress.statuses.values() if status != "running")
+        done = sum(1 for status in self.progress.statuses.values() if status not in ("running", "recording"))
         width = min(self.console.width, BAR_WIDTH)
         filled = width * done // max(1, len(self.progress.labels))
         return Text(full * filled, "green", no_wrap=True).append(empty * (width - filled), "dim")

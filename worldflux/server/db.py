@@ -78,7 +78,9 @@ class Database:
             if self.is_sqlite:
                 connection = connection.execution_options(worldflux_begin="BEGIN")
             else:
-                connection = connection.execution_options(postgresql_readonly=True)
+                connection = connection.execution_options(
+                    isolation_level="REPEATABLE READ", postgresql_readonly=True
+                )
             with connection.begin():
                 yield connection
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, bindparam, select, update
 
 from worldflux.manifest.model import utc_now
 from worldflux.manifest.secret_vendors import BASE62, worldflux_checksum
@@ -139,14 +139,18 @@ def workspace_pk(connection: Connection, slug: str) -> int | None:
     return found
 
 
+#: Put together once: every request asks it.
+_FIND = (
+    select(api_keys, workspaces.c.slug.label("workspace"))
+    .join(workspaces, workspaces.c.pk == api_keys.c.workspace_id)
+    .where(api_keys.c.hash == bindparam("hashed"))
+)
+
+
 def find(connection: Connection, text: str) -> Mapping[str, Any] | None:
     """The row of a key that is valid now, with its workspace's slug as `workspace`; else None."""
     hashed = digest(text)
-    row = connection.execute(
-        select(api_keys, workspaces.c.slug.label("workspace"))
-        .join(workspaces, workspaces.c.pk == api_keys.c.workspace_id)
-        .where(api_keys.c.hash == hashed)
-    ).mappings().first()  # fmt: skip
+    row = connection.execute(_FIND, {"hashed": hashed}).mappings().first()
     if row is None or not secrets.compare_digest(row["hash"], hashed):
         return None
     if row["revoked_at"] is not None and row["revoked_at"] <= utc_now():

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from sqlalchemy import Connection, exists, select
+from sqlalchemy import Connection, Select, bindparam, exists, select
 
 from worldflux.server.query.fields import Type
 from worldflux.server.query.nodes import Comparison, Kind, Node, Not
@@ -35,12 +35,17 @@ def _tests(node: Node) -> Iterator[Comparison]:
         yield from _tests(part)
 
 
-def _kind(connection: Connection, workspace_id: int, name: str) -> Kind | None:
+def _asked() -> Select[bool, bool]:
     p = run_params.c
-    own = (p.workspace_id == workspace_id, p.name == name)
-    numbers = exists().where(*own, p.number.is_not(None))
-    texts = exists().where(*own, p.number.is_(None))
-    has_numbers, has_texts = connection.execute(select(numbers, texts)).one()
+    own = (p.workspace_id == bindparam("workspace"), p.name == bindparam("name"))
+    return select(exists().where(*own, p.number.is_not(None)), exists().where(*own, p.number.is_(None)))
+
+
+_ASKED = _asked()
+
+
+def _kind(connection: Connection, workspace_id: int, name: str) -> Kind | None:
+    has_numbers, has_texts = connection.execute(_ASKED, {"workspace": workspace_id, "name": name}).one()
     if has_numbers == has_texts:
         return None
     return "number" if has_numbers else "text"

@@ -2,70 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, FromClause, and_, func, select, tuple_
+from sqlalchemy import Connection, select
 
 from worldflux.server.query import cursor as cursors
-from worldflux.server.query import sql
+from worldflux.server.query import rare, sql, statements
 from worldflux.server.query.cursor import Cursor
 from worldflux.server.query.faults import CursorError
-from worldflux.server.query.nodes import EVERY, Node
-from worldflux.server.query.order import NEWEST, Order, Phase, phases
-from worldflux.server.query.place import SHOWN, Place
-from worldflux.server.tables import Real, runs
+from worldflux.server.query.listing import Listing as Listing
+from worldflux.server.query.order import Phase
+from worldflux.server.query.rare import Few
+from worldflux.server.tables import runs
 
 #: Up to here rows are counted one by one; beyond it `total` is this and not exact.
 MAX_TOTAL = 20_000
 #: The same on PostgreSQL, where there may be millions: plain, and when each is looked up in another table. With
-#: several of these, fewer runs pass all and as many more are looked at: it is divided by the square of their number.
+#: several of these, fewer runs pass all and as many more are looked at: it is divided by the cube of their number.
 MAX_TOTAL_MANY = 10_000
 MAX_TOTAL_JOINED = 1000
 MAX_LIMIT = 500
-
-
-@dataclass(frozen=True)
-class Listing:
-    """What is asked for.
-
-    Attributes:
-        states: of `place.STATES`.
-        live: only runs that run now.
-        text: what the request said, for the cursor.
-    """
-
-    place: Place
-    node: Node = EVERY
-    order: Order = NEWEST
-    states: tuple[str, ...] = ("active",)
-    live: bool = False
-    text: str = ""
-
-    @property
-    def fingerprint(self) -> str:
-        place = self.place
-        return cursors.fingerprint(
-            [
-                place.workspace_id,
-                place.project_id,
-                place.run_id,
-                self.text,
-                str(self.order),
-                self.states,
-                self.live,
-            ]
-        )
-
-    def base(self) -> list[ColumnElement[bool]]:
-        """What holds for each listed run, beside the filter."""
-        found = self.place.limits()
-        states = [state for state in self.states if not self.place.shared or state in SHOWN]
-        found.append(runs.c.state == states[0] if len(states) == 1 else runs.c.state.in_(states))
-        if self.live:
-            found.append(and_(runs.c.status == "running", runs.c.lost.is_not(True)))
-        return found
 
 
 @dataclass
@@ -85,10 +43,15 @@ def page(connection: Connection, listing: Listing, limit: int, cursor: str | Non
         CursorError: the cursor is damaged, or of another list.
     """
     after = None if cursor is None else cursors.decode(cursor, listing.fingerprint)
+    few = rare.few(connection, listing, limit)
+    sqlite = connection.dialect.name == "sqlite"
     found: list[tuple[int, int, Any]] = []
     for number, phase, last in _remaining(connection, listing, after):
-        wanted = limit + 1 - len(found)
-        rows = connection.execute(_query(listing, phase, last).limit(wanted)).all()
+        query = statements.walk(listing, sqlite, number, last is not None, few and few.way)
+        values = {"most": limit + 1 - len(found), "few": few.count + 1 if few else None}
+        if last is not None:
+            values |= {"value": last[0], "run": last[1]}
+        rows = connection.execute(query, values).all()
         found.extend((row[0], number, row[1] if phase.value is not None else None) for row in rows)
         if len(found) > limit:
             break
@@ -97,30 +60,42 @@ def page(connection: Connection, listing: Listing, limit: int, cursor: str | Non
     if after is not None:
         result.total, result.is_exact = after.total, after.is_exact
     elif more:
-        total, result.is_exact = count(connection, listing)
+        total, result.is_exact = count(connection, listing, few=few, least=limit + 1)
         result.total = max(total, limit + 1)
     else:
         result.total = len(found)
     if more:
         key, number, value = found[-1]
-        run = connection.execute(select(runs.c.client_run_id).where(runs.c.pk == key)).scalar_one()
+        run = connection.execute(statements.RUN_ID, {"run": key}).scalar_one()
         last_row = Cursor(listing.fingerprint, number, value, run, result.total, result.is_exact)
         result.next = last_row.encode()
     return result
 
 
-def count(connection: Connection, listing: Listing, most: int | None = None) -> tuple[int, bool]:
-    """How many runs there are, and whether that is all: beyond `most` nobody counts."""
-    condition = sql.condition(listing.node, listing.place.workspace_id)
+def count(
+    connection: Connection, listing: Listing, most: int | None = None, few: Few | None = None, least: int = 0
+) -> tuple[int, bool]:
+    """How many runs there are, and whether that is all: beyond `most` nobody counts.
+
+    Args:
+        few: what few runs pass, when that is known.
+        least: so many are there; if `most` is no more than that, there is no need to count.
+    """
+    sqlite = connection.dialect.name == "sqlite"
     if most is None:
-        most = MAX_TOTAL_JOINED // len(condition.joins) ** 2 if condition.joins else MAX_TOTAL_MANY
-        if connection.dialect.name == "sqlite":
-            most = MAX_TOTAL
-    query = select(runs.c.pk).select_from(condition.source()).where(*listing.base(), *condition.where)
-    counted = connection.execute(
-        select(func.count()).select_from(query.limit(most + 1).subquery())
-    ).scalar_one()
-    return min(counted, most), counted <= most
+        most = few.count if few is not None and few.begins else _most(listing, sqlite)
+    if most < least:
+        return least, False
+    query = statements.total(listing, sqlite, few and few.way)
+    values = {"most": most + 1, "few": few.count + 1 if few else None}
+    counted, looked_at = connection.execute(query, values).one()
+    return min(counted, most), counted <= most and looked_at <= statements.MAX_LOOKED_AT
+
+
+def _most(listing: Listing, sqlite: bool) -> int:
+    # What is demanded beyond the joins is rare.
+    needs = min(len(sql.needs(listing.node)), sql.MAX_JOINS)
+    return MAX_TOTAL if sqlite else MAX_TOTAL_JOINED // needs**3 if needs else MAX_TOTAL_MANY
 
 
 def keys(connection: Connection, listing: Listing, most: int) -> list[int]:
@@ -135,15 +110,11 @@ def _remaining(
     connection: Connection, listing: Listing, after: Cursor | None
 ) -> Iterator[tuple[int, Phase, tuple[Any, int] | None]]:
     """The stretches of the order from the cursor on, the first with the place to go on after."""
-    needs = sql.condition(listing.node, listing.place.workspace_id).required
-    forced = connection.dialect.name == "sqlite"
-    stretches = phases(listing.order, listing.place.workspace_id, needs, forced=forced)
+    stretches = statements.stretches(listing, connection.dialect.name == "sqlite")
     last: tuple[Any, int] | None = None
     if after is not None:
-        query = select(runs.c.pk).where(
-            runs.c.workspace_id == listing.place.workspace_id, runs.c.client_run_id == after.run
-        )
-        key = connection.execute(query).scalar()
+        named = {"workspace": listing.place.workspace_id, "id": after.run}
+        key = connection.execute(statements.RUN_KEY, named).scalar()
         if key is None or after.phase >= len(stretches):
             raise CursorError("the cursor's run is not there", "start again without `cursor`")
         last = (_typed(after.value, stretches[after.phase]), key)
@@ -161,47 +132,3 @@ def _typed(value: object, phase: Phase) -> object:
     if phase.type is str and isinstance(value, str):
         return value
     raise CursorError("the cursor is damaged", "start again without `cursor`")
-
-
-def _query(listing: Listing, phase: Phase, last: tuple[Any, int] | None) -> Any:
-    condition, source = _source(listing, phase)
-    # No more than what the indexes hold: looking up each run that does not pass would cost most.
-    columns: Sequence[ColumnElement[Any]] = [phase.key]
-    where = [*listing.base(), *condition.where, *phase.where]
-    if phase.value is None:
-        if last is not None:
-            where.append(phase.key < last[1])
-        return select(*columns).select_from(source).where(*where).order_by(phase.key.desc())
-    if last is not None:
-        where.append(_after(phase, listing.order.descending, last))
-    first, second = (
-        (phase.value.desc(), phase.key.desc()) if listing.order.descending else (phase.value, phase.key)
-    )
-    return select(*columns, phase.value).select_from(source).where(*where).order_by(first, second)
-
-
-def _source(listing: Listing, phase: Phase) -> tuple[sql.Condition, FromClause]:
-    """The tables of a stretch, and what its runs must fulfil.
-
-    A forced stretch starts at the table whose order is walked, and asks for each run there whether it
-    passes: there is no other way that a database without statistics could mistake for a better one.
-    """
-    place = listing.place.workspace_id
-    if phase.table is None or not phase.forced:
-        condition = sql.condition(listing.node, place, phase.shared)
-        source = condition.source()
-        for table, on in phase.joins:
-            source = source.join(table, on)
-        return condition, source
-    condition = sql.condition(listing.node, place, phase.shared, phase.table.c.run_pk)
-    # The sum keeps it from starting at `runs`.
-    return condition, phase.table.join(runs, phase.table.c.run_pk + 0 == runs.c.pk)
-
-
-def _after(phase: Phase, descending: bool, last: tuple[Any, int]) -> ColumnElement[bool]:
-    from sqlalchemy import literal
-
-    assert phase.value is not None
-    value = literal(last[0], Real()) if phase.type is float else literal(last[0])
-    here, there = tuple_(phase.value, phase.key), tuple_(value, literal(last[1], runs.c.pk.type))
-    return here < there if descending else here > there

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import ColumnElement, Connection, select
+from sqlalchemy import ColumnElement, Connection, bindparam, select
 
 from worldflux.server.tables import projects, runs
 
@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 #: States of a run that is there; `gone` is only its tombstone.
 SHOWN = ("active", "archived")
 STATES = (*SHOWN, "trash")
+
+_PROJECT = select(projects.c.pk).where(
+    projects.c.workspace_id == bindparam("workspace"), projects.c.slug == bindparam("slug")
+)
 
 
 @dataclass(frozen=True)
@@ -48,10 +52,7 @@ class Place:
 
     def narrowed(self, connection: Connection, project: str) -> Place | None:
         """The same within one project, by its slug; None when no such project can be seen."""
-        query = select(projects.c.pk).where(
-            projects.c.workspace_id == self.workspace_id, projects.c.slug == project
-        )
-        found = connection.execute(query).scalar()
+        found = connection.execute(_PROJECT, {"workspace": self.workspace_id, "slug": project}).scalar()
         if found is None or self.project_id not in (None, found):
             return None
         return Place(self.workspace_id, found, self.run_id, self.shared)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,8 +14,10 @@ from sqlalchemy import (
     Connection,
     FromClause,
     Select,
+    Text,
     any_,
     bindparam,
+    func,
     select,
 )
 
@@ -61,14 +64,15 @@ class _Queries:
     def _of_runs(self, table: FromClause, key: str, *columns: Any) -> Select[Any]:
         """Rows of some runs of a workspace.
 
-        One parameter for all keys is much quicker to send than one for each, but SQLite has no arrays. The sum
-        keeps a database from starting at the workspace, which has many more of them.
+        One parameter for all keys is much quicker to send than one for each; SQLite has no arrays, but reads
+        JSON. The sum keeps a database from starting at the workspace, which has many more of them.
         """
         wanted: ColumnElement[bool]
         if self._array:
             wanted = table.c[key] == any_(bindparam("keys", type_=ARRAY(Whole())))
         else:
-            wanted = table.c[key].in_(bindparam("keys", expanding=True))
+            each = func.json_each(bindparam("keys", type_=Text())).table_valued("value")
+            wanted = table.c[key].in_(select(each.c.value))
         workspace: BindParameter[Any] = bindparam("workspace")
         return select(*columns).where(wanted, table.c.workspace_id + 0 == workspace)
 
@@ -136,8 +140,9 @@ def rows(connection: Connection, place: Place, keys: Sequence[int], columns: Col
     """The rows of some runs that were found in this place, in the order of their keys."""
     if not keys:
         return []
-    ask = _SQLITE if connection.dialect.name == "sqlite" else _POSTGRESQL
-    own = {"keys": keys, "workspace": place.workspace_id}
+    sqlite = connection.dialect.name == "sqlite"
+    ask = _SQLITE if sqlite else _POSTGRESQL
+    own = {"keys": json.dumps(keys) if sqlite else keys, "workspace": place.workspace_id}
     found = {row[0]: row for row in connection.execute(ask.runs, own).all()}
     metrics: dict[int, dict[str, Any]] = {key: {} for key in keys}
     params: dict[int, dict[str, Any]] = {key: {} for key in keys}

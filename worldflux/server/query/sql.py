@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from sqlalchemy import (
     ColumnElement,
     FromClause,
+    Select,
     and_,
     exists,
     false,
@@ -55,12 +56,10 @@ class Condition:
     Attributes:
         joins: tables with their `on`; a run has at most one row in each.
         where: all of them must hold.
-        required: metrics, parameters and tags that a run must have to fulfil it.
     """
 
     joins: list[tuple[FromClause, ColumnElement[bool]]] = field(default_factory=list)
     where: list[ColumnElement[bool]] = field(default_factory=list)
-    required: set[Key] = field(default_factory=set)
 
     def source(self) -> FromClause:
         """`runs` with what is joined to it."""
@@ -84,6 +83,7 @@ def condition(
     workspace_id: int,
     shared: Mapping[Key, FromClause] | None = None,
     run: ColumnElement[int] | None = None,
+    known: Key | None = None,
 ) -> Condition:
     """The condition that a filter sets on the runs of a workspace; the workspace itself is not in it.
 
@@ -94,12 +94,15 @@ def condition(
         shared: rows of metrics and parameters that the caller joins already.
         run: the run's key in one of these, where the search is to start: nothing is joined then, and
             whether a run passes is looked up from there.
+        known: what is compared of it is left out, for the caller sees to that.
     """
     found = Condition()
     key_of_run = runs.c.pk if run is None else run
     tables: dict[Key, FromClause] = dict(shared or {})
     for part in node.parts if isinstance(node, All) else (node,):
         key = _key(part) if isinstance(part, Comparison) else None
+        if key is not None and key == known:
+            continue
         if key is None or (key not in tables and (run is not None or len(found.joins) >= MAX_JOINS)):
             found.where.append(_boolean(part, workspace_id, key_of_run))
             continue
@@ -108,8 +111,62 @@ def condition(
             tables[key] = _TABLES[key[0]].alias(f"c{len(found.joins)}")
             found.joins.append((tables[key], tables[key].c.run_pk == runs.c.pk))
         found.where.extend(_terms(tables[key], part, workspace_id))
-        found.required.add(key)
     return found
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of metrics, parameters or tags that an index finds, at most one of a run."""
+
+    table: FromClause
+    where: tuple[ColumnElement[bool], ...]
+
+    def keys(self, most: ColumnElement[int]) -> Select[int]:
+        """The keys of their runs, at most so many, in no order."""
+        return select(self.table.c.run_pk).where(*self.where).limit(most)
+
+    def of(self, run: ColumnElement[int]) -> ColumnElement[bool]:
+        """Whether a run has such a row."""
+        return exists(
+            select(literal(1)).select_from(self.table).where(self.table.c.run_pk == run, *self.where)
+        )
+
+
+def needs(node: Node) -> set[Key]:
+    """The metrics, parameters and tags that a run must have to pass a filter."""
+    parts = node.parts if isinstance(node, All) else (node,)
+    keys = (_key(part) for part in parts if isinstance(part, Comparison))
+    return {key for key in keys if key is not None}
+
+
+def indexed(node: Node, workspace_id: int) -> dict[Key, Rows]:
+    """The rows that a run must have to pass a filter, for each of which an index leads to all there are."""
+    tests: dict[Key, list[Comparison]] = {}
+    for part in node.parts if isinstance(node, All) else (node,):
+        key = _key(part) if isinstance(part, Comparison) else None
+        if key is not None:
+            assert isinstance(part, Comparison)
+            tests.setdefault(key, []).append(part)
+    found: dict[Key, Rows] = {}
+    for key, own in tests.items():
+        if all(map(_is_indexed, own)):
+            table = _TABLES[key[0]].alias()
+            found[key] = Rows(
+                table, tuple(term for test in own for term in _terms(table, test, workspace_id))
+            )
+    return found
+
+
+def _is_indexed(test: Comparison) -> bool:
+    """Whether an index holds together what passes; else all rows of that name would be looked at."""
+    if test.field.type is Type.TAGS:
+        return True
+    if test.field.type is Type.METRIC:
+        return not any(math.isnan(operand.number or 0.0) for operand in test.operands)
+    numbers = [operand.number is not None for operand in test.operands]
+    if test.kind is None or test.sign in ("~", "there"):
+        return False
+    return all(numbers) if test.kind == "number" else test.sign in ("=", "in") or not any(numbers)
 
 
 def mentions(node: Node, name: str) -> bool:

@@ -1,0 +1,212 @@
+"""The statements that find a page of a list.
+
+To put one together takes longer than SQLite needs to answer it, and who looks at a list asks for the same one again
+and again: those of the latest lists are kept. What differs from page to page is a parameter: `most` rows, after
+this `value` and `run`, and the number of the `few` that pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Executable,
+    FromClause,
+    Integer,
+    Join,
+    Select,
+    Text,
+    and_,
+    bindparam,
+    case,
+    func,
+    literal,
+    select,
+    true,
+    tuple_,
+)
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+
+from worldflux.server.columns import Whole
+from worldflux.server.query import sql
+from worldflux.server.query.listing import Listing
+from worldflux.server.query.order import Phase, phases
+from worldflux.server.tables import Real, runs
+
+#: What few runs pass, and whether to begin with these.
+Way = tuple[sql.Key, bool]
+
+#: On PostgreSQL, where there may be millions, so many rows of metrics, parameters or tags are looked at for a total,
+#: whether or not their runs pass.
+MAX_LOOKED_AT = 1000
+#: More than so many runs are not few, however many there are.
+MAX_FEW = 16_000
+#: So many of the newest runs are looked at first; when so many of them pass, enough will be met on the way.
+SAMPLE, PLENTY = 128, 8
+
+_LISTS = 32
+
+RUN_ID = select(runs.c.client_run_id).where(runs.c.pk == bindparam("run"))
+RUN_KEY = select(runs.c.pk).where(
+    runs.c.workspace_id == bindparam("workspace"), runs.c.client_run_id == bindparam("id")
+)
+
+
+class Led(Join):
+    """A join that starts at its left side; only SQLite needs to be told."""
+
+    inherit_cache = True
+
+
+@compiles(Led, "sqlite")
+def _led(join: Led, compiler: SQLCompiler, **options: Any) -> str:
+    options["asfrom"] = True
+    left, right, on = (
+        compiler.process(part, **options)
+        for part in (join.left, join.right, join.onclause)
+        if part is not None
+    )
+    return f"{left} CROSS JOIN {right} ON {on}"
+
+
+@compiles(Led)
+def _plain(join: Led, compiler: Any, **options: Any) -> str:
+    return str(compiler.visit_join(join, **options))
+
+
+@lru_cache(maxsize=_LISTS)
+def stretches(listing: Listing, sqlite: bool) -> tuple[Phase, ...]:
+    """The stretches of a list's order."""
+    needs = sql.needs(listing.node)
+    return tuple(phases(listing.order, listing.place.workspace_id, needs, forced=sqlite))
+
+
+@lru_cache(maxsize=_LISTS * 2)
+def walk(listing: Listing, sqlite: bool, number: int, goes_on: bool, way: Way | None) -> Executable:
+    """The keys of `most` runs of a stretch in its order, with what they are ordered by.
+
+    Args:
+        number: of the stretch.
+        goes_on: after the run of the key `run`, which has this `value`.
+        way: not to look up for each run whether it passes.
+    """
+    phase = stretches(listing, sqlite)[number]
+    condition, source = _source(listing, phase, way)
+    # No more than what the indexes hold: looking up each run that does not pass would cost most.
+    where = [*listing.base(), *condition.where, *phase.where]
+    most, run = _given("most", Integer()), _given("run", Whole())
+    if phase.value is None:
+        if goes_on:
+            where.append(phase.key < run)
+        return select(phase.key).select_from(source).where(*where).order_by(phase.key.desc()).limit(most)
+    descending = listing.order.descending
+    if goes_on:
+        value = _given("value", Real() if phase.type is float else Text())
+        here, there = tuple_(phase.value, phase.key), tuple_(value, run)
+        where.append(here < there if descending else here > there)
+    order = (phase.value.desc(), phase.key.desc()) if descending else (phase.value, phase.key)
+    query = select(phase.key, phase.value).select_from(source).where(*where)
+    return query.order_by(*order).limit(most)
+
+
+def _given(name: str, type_: Any) -> BindParameter[Any]:
+    return bindparam(name, type_=type_)
+
+
+def _source(listing: Listing, phase: Phase, way: Way | None) -> tuple[sql.Condition, FromClause]:
+    """The tables of a stretch, and what its runs must fulfil.
+
+    A forced stretch starts at the table whose order is walked, and asks for each run there whether it
+    passes: there is no other way that a database without statistics could mistake for a better one.
+    """
+    place = listing.place.workspace_id
+    if way is not None and way[1]:
+        condition, source = _begun(listing, way[0], phase.shared)
+        for table, on in phase.joins:
+            source = Led(source, table, on)
+        return condition, source
+    forced = phase.table if phase.forced else None
+    run = None if forced is None and way is None else phase.key
+    condition = sql.condition(listing.node, place, phase.shared, run, way and way[0])
+    if way is not None:
+        # `IS TRUE` has a database put the keys together, compare, and not make a join of it.
+        condition.where.append(phase.key.in_(_keys(listing, way[0])).is_(true()))
+    if forced is not None:
+        # The sum keeps it from starting at `runs`.
+        return condition, forced.join(runs, phase.key + 0 == runs.c.pk)
+    source = condition.source()
+    for table, on in phase.joins:
+        source = source.join(table, on)
+    return condition, source
+
+
+def _begun(
+    listing: Listing, key: sql.Key, shared: Mapping[sql.Key, FromClause] | None = None
+) -> tuple[sql.Condition, FromClause]:
+    """A list's condition and tables, beginning with the few runs that pass what is demanded of one key."""
+    few = _keys(listing, key).subquery("few")
+    condition = sql.condition(listing.node, listing.place.workspace_id, shared, few.c.run_pk, key)
+    return condition, Led(few, runs, runs.c.pk == few.c.run_pk)
+
+
+def _keys(listing: Listing, key: sql.Key) -> Select[int]:
+    """The keys of the runs that pass what is demanded of one key, all of them: the limit is for the planner."""
+    return sql.indexed(listing.node, listing.place.workspace_id)[key].keys(_given("few", Integer()))
+
+
+@lru_cache(maxsize=_LISTS)
+def total(listing: Listing, sqlite: bool, way: Way | None) -> Select[int, int]:
+    """How many runs there are, counted up to `most`, and how many were looked at for it where that is limited."""
+    place, rows = listing.place.workspace_id, None
+    found = {} if sqlite else sql.indexed(listing.node, place)
+    if way is not None and (way[1] or sqlite):
+        condition, source = _begun(listing, way[0])
+    elif found:
+        key = next(iter(found)) if way is None else way[0]
+        rows = found[key].keys(literal(MAX_LOOKED_AT + 1)).cte("looked_at")
+        condition = sql.condition(listing.node, place, None, rows.c.run_pk, key)
+        source = rows.join(runs, runs.c.pk == rows.c.run_pk)
+    else:
+        condition = sql.condition(listing.node, place)
+        source = condition.source()
+    query = select(runs.c.pk).select_from(source).where(*listing.base(), *condition.where)
+    passed = query.limit(_given("most", Integer())).subquery()
+    looked_at: ColumnElement[int] = literal(0)
+    if rows is not None:
+        looked_at = select(func.count()).select_from(rows).scalar_subquery()
+    return select(select(func.count()).select_from(passed).scalar_subquery(), looked_at)
+
+
+@lru_cache(maxsize=_LISTS)
+def census(listing: Listing) -> tuple[list[sql.Key], Executable] | None:
+    """What a filter demands, and how many runs there are at most and how many pass each demand.
+
+    Where many pass it is not how many, but less than zero: how many do of the newest `SAMPLE`. None when nothing is
+    demanded that an index holds together, but for what the list is ordered by: to walk that is to begin there.
+    """
+    place, order = listing.place, listing.order
+    found = sql.indexed(listing.node, place.workspace_id)
+    found.pop((order.field.type, order.field.name), None)
+    if not found or place.run_id is not None:
+        return None
+    newest = (
+        select(runs.c.pk)
+        .where(*place.limits(), runs.c.state == listing.states[0])
+        .order_by(runs.c.created_at.desc(), runs.c.pk.desc())
+        .limit(SAMPLE)
+        .subquery()
+    )
+    size = select(func.max(runs.c.pk)).scalar_subquery()
+    numbers: list[ColumnElement[int]] = [size]
+    for rows in found.values():
+        met = select(func.count()).select_from(newest).where(rows.of(newest.c.pk)).scalar_subquery()
+        every = select(func.count()).select_from(rows.keys(literal(MAX_FEW + 1)).subquery()).scalar_subquery()
+        many = and_(met >= PLENTY, met * size > SAMPLE * MAX_FEW)
+        # A database works out only the branch that it takes.
+        numbers.append(case((many, -met), else_=every))
+    return list(found), select(*numbers)

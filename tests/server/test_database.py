@@ -84,6 +84,39 @@ def test_reading_can_not_write(database: Database) -> None:
         assert connection.execute(select(settings.c.value)).scalars().all() == ["b"]
 
 
+def test_reading_sees_one_state(database: Database) -> None:
+    """All that one block of reading asks is answered from the same state, whatever is written meanwhile."""
+    if database.is_sqlite and not db.is_sound(db.sqlite_library().sqlite_version_info):
+        pytest.skip("without a write-ahead log a write waits for those who read")
+    with database.write() as connection:
+        place = workspace(connection, "state")
+    with database.read() as reader:
+        before = reader.execute(text("SELECT count(*) FROM runs")).scalar_one()
+        with database.write() as connection:
+            add(connection, place, [Row()])
+        assert reader.execute(text("SELECT count(*) FROM runs")).scalar_one() == before
+    with database.read() as reader:
+        assert reader.execute(text("SELECT count(*) FROM runs")).scalar_one() == before + 1
+
+
+def test_a_connection_that_ended_is_replaced(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PostgreSQL may have been restarted since the last question; nobody sees more of that than a new connection."""
+    if database.is_sqlite:
+        pytest.skip("SQLite has no connection to lose")
+    with database.read() as first_one, database.read() as second_one:
+        own, other = (
+            each.execute(text("SELECT pg_backend_pid()")).scalar_one() for each in (first_one, second_one)
+        )
+    monkeypatch.setattr(db, "RESTED_SECONDS", 0.0)
+    with database.engine.connect() as connection:
+        here = connection.execute(text("SELECT pg_backend_pid()")).scalar_one()
+        assert here in (own, other)
+        gone = own if here == other else other
+        connection.execute(text(f"SELECT pg_terminate_backend({gone}, 5000)"))
+        with database.read() as reader:
+            assert reader.execute(text("SELECT pg_backend_pid()")).scalar_one() not in (own, other)
+
+
 def test_a_failed_block_leaves_nothing(database: Database) -> None:
     """An exception takes back all of its transaction."""
     with pytest.raises(KeyError), database.write() as connection:

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Engine, Table, create_engine, event, text
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError, InvalidatePoolError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from worldflux.errors import UsageError, WorldFluxError
@@ -37,6 +38,9 @@ CACHE_BYTES = 12_000_000
 
 #: How long a write waits for the other writers.
 WAIT_SECONDS = 30.0
+
+#: A connection to PostgreSQL that was used this short a time ago is taken to live still.
+RESTED_SECONDS = 1.0
 
 #: File systems whose locks or shared memory SQLite can not trust.
 _REMOTE = (
@@ -258,9 +262,9 @@ def _postgres(url: str, pool: int) -> Engine:
             code="database",
         )
     try:
-        return create_engine(
+        engine = create_engine(
             f"postgresql+psycopg://{rest}", pool_size=pool, max_overflow=pool, pool_timeout=WAIT_SECONDS,
-            pool_pre_ping=True, pool_use_lifo=True,
+            pool_use_lifo=True,
             connect_args={"options": "-c timezone=UTC -c lock_timeout=30s -c statement_timeout=60s"},
         )  # fmt: skip
     except ImportError:
@@ -269,6 +273,27 @@ def _postgres(url: str, pool: int) -> Engine:
             "pip install 'worldflux[postgres]'",
             code="extra",
         ) from None
+    _ask_whether_it_lives(engine)
+    return engine
+
+
+def _ask_whether_it_lives(engine: Engine) -> None:
+    """Have a connection that rested for a while answer before it is used; the pool itself would ask each time."""
+
+    @event.listens_for(engine, "checkin")
+    def rest(_: Any, record: Any) -> None:
+        record.info["rests_since"] = time.monotonic()
+
+    @event.listens_for(engine, "checkout")
+    def wake(connection: Any, record: Any, _: Any) -> None:
+        if time.monotonic() - record.info.pop("rests_since", time.monotonic()) < RESTED_SECONDS:
+            return
+        try:
+            engine.dialect.do_ping(connection)
+        except engine.dialect.loaded_dbapi.Error as error:
+            if engine.dialect.is_disconnect(error, connection, None):
+                raise InvalidatePoolError from error
+            raise
 
 
 def file_system(folder: Path) -> str:

@@ -45,9 +45,9 @@ class Listing:
             ]
         )
 
-    def base(self) -> list[ColumnElement[bool]]:
-        """What holds for each listed run, beside the filter."""
-        found = self.place.limits()
+    def base(self, *, looked_up: bool = False) -> list[ColumnElement[bool]]:
+        """What holds for each listed run, beside the filter; `looked_up` as in `Place.limits`."""
+        found = self.place.limits(looked_up=looked_up)
         states = [state for state in self.states if not self.place.shared or state in SHOWN]
         found.append(runs.c.state == states[0] if len(states) == 1 else runs.c.state.in_(states))
         if self.live:

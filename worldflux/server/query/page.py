@@ -20,9 +20,11 @@ from worldflux.server.tables import runs
 #: Up to here rows are counted one by one; beyond it `total` is this and not exact.
 MAX_TOTAL = 20_000
 #: The same on PostgreSQL, where there may be millions: plain, and when each is looked up in another table. With
-#: several of these, fewer runs pass all and as many more are looked at: it is divided by the cube of their number.
+#: several of these, fewer runs pass all and many more are looked at: it is divided by the fourth power of their number.
 MAX_TOTAL_MANY = 10_000
 MAX_TOTAL_JOINED = 1000
+#: But where no more than so many runs pass one of them, each of these is looked at.
+MAX_BEGUN = 2000
 MAX_LIMIT = 500
 
 
@@ -82,20 +84,21 @@ def count(
         least: so many are there; if `most` is no more than that, there is no need to count.
     """
     sqlite = connection.dialect.name == "sqlite"
+    begun = few is not None and (few.count <= MAX_BEGUN or bool(few.way and few.way[1]))
     if most is None:
-        most = few.count if few is not None and few.begins else _most(listing, sqlite)
+        most = few.count if few is not None and begun else _most(listing, sqlite)
     if most < least:
         return least, False
-    query = statements.total(listing, sqlite, few and few.way)
+    query = statements.total(listing, few.key if few is not None and begun else None)
     values = {"most": most + 1, "few": few.count + 1 if few else None}
-    counted, looked_at = connection.execute(query, values).one()
-    return min(counted, most), counted <= most and looked_at <= statements.MAX_LOOKED_AT
+    counted = connection.execute(query, values).scalar_one()
+    return min(counted, most), counted <= most
 
 
 def _most(listing: Listing, sqlite: bool) -> int:
     # What is demanded beyond the joins is rare.
-    needs = min(len(sql.needs(listing.node)), sql.MAX_JOINS)
-    return MAX_TOTAL if sqlite else MAX_TOTAL_JOINED // needs**3 if needs else MAX_TOTAL_MANY
+    needs = min(len(sql.needs(listing.node)), 3)
+    return MAX_TOTAL if sqlite else MAX_TOTAL_JOINED // needs**4 if needs else MAX_TOTAL_MANY
 
 
 def keys(connection: Connection, listing: Listing, most: int) -> list[int]:

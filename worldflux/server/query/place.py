@@ -41,9 +41,15 @@ class Place:
         """All that somebody may see."""
         return cls(who.workspace_id, who.project_id, who.run_id, who.kind == "share")
 
-    def limits(self) -> list[ColumnElement[bool]]:
-        """What must hold for a row of `runs`; part of every query of it."""
+    def limits(self, *, looked_up: bool = False) -> list[ColumnElement[bool]]:
+        """What must hold for a row of `runs`; part of every query of it.
+
+        Args:
+            looked_up: the rows are found by their keys; a database is kept from going through the workspace's.
+        """
         found: list[ColumnElement[bool]] = [runs.c.workspace_id == self.workspace_id]
+        if looked_up:
+            found = [runs.c.workspace_id + 0 == self.workspace_id]
         if self.project_id is not None:
             found.append(runs.c.project_id == self.project_id)
         if self.run_id is not None:

@@ -25,26 +25,21 @@ _LOOKED_AT = {"postgresql": 8.0, "sqlite": 2.0}
 
 @dataclass(frozen=True)
 class Few:
-    """What few runs pass, of all that a filter demands.
+    """What fewest runs pass, of all that a filter demands.
 
     Attributes:
         key: which metric, parameter or tag it is.
         count: how many pass, whatever else they are.
-        begins: to look at these and sort them is quicker than to walk.
+        way: how a page is found from there; None when it is quicker not to.
     """
 
     key: sql.Key
     count: int
-    begins: bool
-
-    @property
-    def way(self) -> statements.Way:
-        """What of it makes another statement."""
-        return self.key, self.begins
+    way: statements.Way | None
 
 
 def few(connection: Connection, listing: Listing, limit: int) -> Few | None:
-    """What fewest runs pass of all that a filter demands, when it is worth to know them before the walk.
+    """What fewest runs pass of all that a filter demands; None when many pass each.
 
     What it says holds within the connection's transaction, which sees one state.
 
@@ -67,4 +62,5 @@ def few(connection: Connection, listing: Listing, limit: int) -> Few | None:
     walk = min(size or 0, limit / share)
     looked_at = count * _LOOKED_AT[connection.dialect.name]
     compared = count * _PUT_TOGETHER + walk * _COMPARED
-    return None if min(looked_at, compared) >= walk else Few(key, count, looked_at < compared)
+    worth = min(looked_at, compared) < walk
+    return Few(key, count, (key, looked_at < compared) if worth else None)

@@ -119,17 +119,19 @@ class Rows:
     """Rows of metrics, parameters or tags that an index finds, at most one of a run."""
 
     table: FromClause
+    workspace_id: int
     where: tuple[ColumnElement[bool], ...]
 
     def keys(self, most: ColumnElement[int]) -> Select[int]:
         """The keys of their runs, at most so many, in no order."""
-        return select(self.table.c.run_pk).where(*self.where).limit(most)
+        own = self.table.c.workspace_id == self.workspace_id
+        return select(self.table.c.run_pk).where(own, *self.where).limit(most)
 
     def of(self, run: ColumnElement[int]) -> ColumnElement[bool]:
-        """Whether a run has such a row."""
-        return exists(
-            select(literal(1)).select_from(self.table).where(self.table.c.run_pk == run, *self.where)
-        )
+        """Whether a run has such a row; it is found by the run."""
+        # The sum keeps a database that knows no better from going through all such rows, for each run.
+        own = (self.table.c.run_pk == run, self.table.c.workspace_id + 0 == self.workspace_id)
+        return exists(select(literal(1)).select_from(self.table).where(*own, *self.where))
 
 
 def needs(node: Node) -> set[Key]:
@@ -151,9 +153,8 @@ def indexed(node: Node, workspace_id: int) -> dict[Key, Rows]:
     for key, own in tests.items():
         if all(map(_is_indexed, own)):
             table = _TABLES[key[0]].alias()
-            found[key] = Rows(
-                table, tuple(term for test in own for term in _terms(table, test, workspace_id))
-            )
+            terms = [term for test in own for term in _terms(table, test, workspace_id)[1:]]
+            found[key] = Rows(table, workspace_id, tuple(terms))
     return found
 
 
@@ -200,7 +201,7 @@ def _boolean(node: Node, workspace_id: int, run: ColumnElement[int]) -> ColumnEl
 
 
 def _terms(table: FromClause, test: Comparison, workspace_id: int) -> list[ColumnElement[bool]]:
-    """What must hold in a row of metrics, parameters or tags for a run to pass the test."""
+    """What must hold in a row of metrics, parameters or tags for a run to pass the test; first the workspace."""
     terms: list[ColumnElement[bool]] = [table.c.workspace_id == workspace_id]
     if test.field.type is not Type.TAGS:
         terms.append(table.c.name == test.field.name)

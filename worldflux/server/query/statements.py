@@ -41,9 +41,6 @@ from worldflux.server.tables import Real, runs
 #: What few runs pass, and whether to begin with these.
 Way = tuple[sql.Key, bool]
 
-#: On PostgreSQL, where there may be millions, so many rows of metrics, parameters or tags are looked at for a total,
-#: whether or not their runs pass.
-MAX_LOOKED_AT = 1000
 #: More than so many runs are not few, however many there are.
 MAX_FEW = 16_000
 #: So many of the newest runs are looked at first; when so many of them pass, enough will be met on the way.
@@ -98,7 +95,8 @@ def walk(listing: Listing, sqlite: bool, number: int, goes_on: bool, way: Way | 
     phase = stretches(listing, sqlite)[number]
     condition, source = _source(listing, phase, way)
     # No more than what the indexes hold: looking up each run that does not pass would cost most.
-    where = [*listing.base(), *condition.where, *phase.where]
+    begun = way is not None and way[1]
+    where = [*listing.base(looked_up=begun), *condition.where, *phase.where]
     most, run = _given("most", Integer()), _given("run", Whole())
     if phase.value is None:
         if goes_on:
@@ -160,26 +158,20 @@ def _keys(listing: Listing, key: sql.Key) -> Select[int]:
 
 
 @lru_cache(maxsize=_LISTS)
-def total(listing: Listing, sqlite: bool, way: Way | None) -> Select[int, int]:
-    """How many runs there are, counted up to `most`, and how many were looked at for it where that is limited."""
-    place, rows = listing.place.workspace_id, None
-    found = {} if sqlite else sql.indexed(listing.node, place)
-    if way is not None and (way[1] or sqlite):
-        condition, source = _begun(listing, way[0])
-    elif found:
-        key = next(iter(found)) if way is None else way[0]
-        rows = found[key].keys(literal(MAX_LOOKED_AT + 1)).cte("looked_at")
-        condition = sql.condition(listing.node, place, None, rows.c.run_pk, key)
-        source = rows.join(runs, runs.c.pk == rows.c.run_pk)
+def total(listing: Listing, few: sql.Key | None) -> Select[int]:
+    """How many runs there are, counted up to `most`.
+
+    Args:
+        few: begin with the few runs that pass what is demanded of it.
+    """
+    if few is not None:
+        condition, source = _begun(listing, few)
     else:
-        condition = sql.condition(listing.node, place)
+        condition = sql.condition(listing.node, listing.place.workspace_id)
         source = condition.source()
-    query = select(runs.c.pk).select_from(source).where(*listing.base(), *condition.where)
-    passed = query.limit(_given("most", Integer())).subquery()
-    looked_at: ColumnElement[int] = literal(0)
-    if rows is not None:
-        looked_at = select(func.count()).select_from(rows).scalar_subquery()
-    return select(select(func.count()).select_from(passed).scalar_subquery(), looked_at)
+    where = [*listing.base(looked_up=few is not None), *condition.where]
+    query = select(runs.c.pk).select_from(source).where(*where)
+    return select(func.count()).select_from(query.limit(_given("most", Integer())).subquery())
 
 
 @lru_cache(maxsize=_LISTS)
@@ -201,12 +193,22 @@ def census(listing: Listing) -> tuple[list[sql.Key], Executable] | None:
         .limit(SAMPLE)
         .subquery()
     )
-    size = select(func.max(runs.c.pk)).scalar_subquery()
-    numbers: list[ColumnElement[int]] = [size]
-    for rows in found.values():
-        met = select(func.count()).select_from(newest).where(rows.of(newest.c.pk)).scalar_subquery()
+    met = [
+        select(func.count())
+        .select_from(newest)
+        .where(rows.of(newest.c.pk))
+        .scalar_subquery()
+        .label(f"met{number}")
+        for number, rows in enumerate(found.values())
+    ]
+    # The offset keeps a database from working these out wherever they are named.
+    size = select(func.max(runs.c.pk)).scalar_subquery().label("size")
+    seen = select(size, *met).offset(0).subquery("seen")
+    numbers: list[ColumnElement[int]] = [seen.c.size]
+    for number, rows in enumerate(found.values()):
+        own = seen.c[f"met{number}"]
         every = select(func.count()).select_from(rows.keys(literal(MAX_FEW + 1)).subquery()).scalar_subquery()
-        many = and_(met >= PLENTY, met * size > SAMPLE * MAX_FEW)
+        many = and_(own >= PLENTY, own * seen.c.size > SAMPLE * MAX_FEW)
         # A database works out only the branch that it takes.
-        numbers.append(case((many, -met), else_=every))
+        numbers.append(case((many, -own), else_=every))
     return list(found), select(*numbers)

@@ -28,7 +28,11 @@ CONFIG = [
     (["+recipe=mine", "cost_guard.max_us=5"], "there is no key `cost_guard.max_us`", "`max_usd`"),
     (["+recipe=mine", "seed=three"], "seed=three: must be a whole number", "such as seed=3"),
     (["+recipe=mine", "seed=-1"], "seed=-1: must be greater than or equal to 0", ""),
-    (["+recipe=mine", "cost_guard.max_usd=five"], "cost_guard.max_usd=five: must be a number", "such as cost_guard.max_usd=2.5"),
+    (
+        ["+recipe=mine", "cost_guard.max_usd=five"],
+        "cost_guard.max_usd=five: must be a number",
+        "such as cost_guard.max_usd=2.5",
+    ),
     (["+recipe=mine", "cost_guard.max_usd=-5"], "cost_guard.max_usd=-5: must be greater than 0", ""),
     (["+recipe=mine", "cost_guard.max_usd=nan"], "cost_guard.max_usd=nan: must be greater than 0", ""),
     (["+recipe=mine", "timeout=soon"], "timeout=soon: must be seconds, or a duration", "90s"),

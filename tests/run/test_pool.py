@@ -17,6 +17,11 @@ class Ended:
     succeeded: bool = True
 
 
+def noted(jobs: list[int], job: int) -> int:
+    jobs.append(job)
+    return job
+
+
 class Work:
     """Commands that last a moment, and records that take as long again."""
 
@@ -28,10 +33,9 @@ class Work:
         self.told: list[tuple[int, bool | None]] = []
 
     def carry_out(self, job: int, cancellation: Cancellation, turn: Turn) -> Ended | None:
-        if not turn.take():
+        if turn.take(lambda: noted(self.begun, job)) is None:
             return None
         with self.lock:
-            self.begun.append(job)
             self.commands, self.alive = self.commands + 1, self.alive + 1
             self.most_commands = max(self.most_commands, self.commands)
             self.most_alive = max(self.most_alive, self.alive)
@@ -73,9 +77,8 @@ def test_the_next_job_is_prepared_while_a_command_runs() -> None:
 
     def carry_out(job: int, cancellation: Cancellation, turn: Turn) -> Ended | None:
         prepared.append(job)
-        if not turn.take():
+        if turn.take(lambda: noted(running, job)) is None:
             return None
-        running.append(job)
         until = time.monotonic() + 10
         while job < 5 and prepared[-1] == job and time.monotonic() < until:
             time.sleep(0.002)
@@ -92,6 +95,21 @@ def test_one_at_a_time_is_one_at_a_time() -> None:
     work = Work(seconds=0.005)
     work.run(12, Policy(parallel=1))
     assert work.most_commands == 1 and work.begun == list(range(12))
+
+
+def test_jobs_start_in_their_order() -> None:
+    """However long each took to prepare: run ids, which are ordered by time, follow the order of the jobs."""
+    begun: list[int] = []
+
+    def carry_out(job: int, cancellation: Cancellation, turn: Turn) -> Ended | None:
+        time.sleep(0.02 if job % 2 == 0 else 0)
+        if turn.take(lambda: noted(begun, job)) is None:
+            return None
+        turn.over()
+        return Ended()
+
+    Pool(Policy(parallel=3), carry_out, lambda job, ended: None).run(range(30))
+    assert begun == list(range(30))
 
 
 def test_fail_fast_knows_the_end_before_the_next_start() -> None:
@@ -142,9 +160,8 @@ def test_a_fault_of_ours_starts_nothing_more() -> None:
     begun: list[int] = []
 
     def carry_out(job: int, cancellation: Cancellation, turn: Turn) -> Ended | None:
-        if not turn.take():
+        if turn.take(lambda: noted(begun, job)) is None:
             return None
-        begun.append(job)
         time.sleep(0.05)
         raise RuntimeError("broken")
 
@@ -160,9 +177,8 @@ def test_nothing_begins_after_an_interrupt() -> None:
     told: list[int] = []
 
     def carry_out(job: int, cancellation: Cancellation, turn: Turn) -> Ended | None:
-        if not turn.take():
+        if turn.take(lambda: noted(begun, job)) is None:
             return None
-        begun.append(job)
         until = time.monotonic() + 5
         while not cancellation.requested and time.monotonic() < until:
             time.sleep(0.005)

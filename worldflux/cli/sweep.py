@@ -302,9 +302,10 @@ class Sweep:
         from worldflux.run.observer import Quiet
 
         ahead = self._prepared(job)
-        if not turn.take():
+        begun = turn.take(lambda: self.ledger.start(job.job_id))
+        if begun is None:
             return None
-        run_id, attempt = self.ledger.start(job.job_id)
+        run_id, attempt = begun
         try:
             if isinstance(ahead, WorldFluxError):
                 raise ahead

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import count
 from queue import SimpleQueue
+from threading import Event
 from typing import Any, Generic, Protocol, TypeVar
 
 from worldflux.run.cancel import Cancellation
@@ -27,6 +28,7 @@ class Ended(Protocol):
 
 
 EndedType = TypeVar("EndedType", bound=Ended)
+Begun = TypeVar("Begun")
 
 
 @dataclass(frozen=True)
@@ -47,8 +49,11 @@ class Policy:
 class Turn(Protocol):
     """When the command of a job may run. What needs no command can be done before and after."""
 
-    def take(self) -> bool:
-        """Wait until the command may start; false when nothing is to start any more."""
+    def take(self, begin: Callable[[], Begun]) -> Begun | None:
+        """Wait until the command may start, and begin; None when nothing is to start any more.
+
+        Jobs begin in their order, one after the other: `begin` is best short.
+        """
 
     def over(self) -> None:
         """The command has ended, so that another one may start. May be said more than once, or never."""
@@ -75,6 +80,9 @@ class Pool(Generic[JobType, EndedType]):
         # A thread takes one of these for its command. The one that waits for it has prepared its job,
         # so that the next command starts at once.
         self._places: SimpleQueue[None] = SimpleQueue()
+        # Set when the newest job has had its turn: they come in the order of the jobs.
+        self._had = Event()
+        self._had.set()
         # What threads report. Counts are kept by the calling thread alone; the queue only wakes it.
         self._begun: deque[JobType] = deque()
         self._free: deque[None] = deque()
@@ -114,7 +122,7 @@ class Pool(Generic[JobType, EndedType]):
                             break
                         index, job = waiting.popleft()
                         number = next(numbers)
-                        threads.submit(self._one, number, index, job)
+                        threads.submit(self._one, number, index, _Turn(self, job))
                         running.add(number)
                         commands += 1
                     if running and not self._begun and not self._free and not self._ended:
@@ -158,16 +166,15 @@ class Pool(Generic[JobType, EndedType]):
             return False
         return self._policy.fail_fast
 
-    def _one(self, number: int, index: int, job: JobType) -> None:
+    def _one(self, number: int, index: int, turn: _Turn[JobType]) -> None:
         """One run in its thread. Its place is free when its command has ended, at the latest at its end."""
-        turn = _Turn(self, job)
         ended, error = None, None
         try:
-            ended = self._carry_out(job, self.cancellation, turn)
+            ended = self._carry_out(turn.job, self.cancellation, turn)
         except BaseException as problem:
             error = problem
             self._over = True
-        self._ended.append((number, index, job, ended, error))
+        self._ended.append((number, index, turn.job, ended, error))
         turn.give_back()
         self._news.put(None)
 
@@ -176,18 +183,25 @@ class _Turn(Generic[JobType]):
     """The turn of one job in a pool."""
 
     def __init__(self, pool: Pool[JobType, Any], job: JobType) -> None:
-        self._pool, self._job = pool, job
+        self.job = job
+        self._pool, self._before, self._had = pool, pool._had, Event()
+        pool._had = self._had
         self._taken = self._given_back = False
 
-    def take(self) -> bool:
+    def take(self, begin: Callable[[], Begun]) -> Begun | None:
         pool = self._pool
+        self._before.wait()
         pool._places.get()
         self._taken = True
-        if pool.cancellation.requested or pool._over:
-            return False
-        pool._begun.append(self._job)
-        pool._news.put(None)
-        return True
+        try:
+            if pool.cancellation.requested or pool._over:
+                return None
+            begun = begin()
+            pool._begun.append(self.job)
+            pool._news.put(None)
+            return begun
+        finally:
+            self._had.set()
 
     def over(self) -> None:
         if not self._pool._policy.fail_fast:
@@ -199,5 +213,6 @@ class _Turn(Generic[JobType]):
         self._given_back = True
         if self._taken:
             self._pool._places.put(None)
+        self._had.set()
         self._pool._free.append(None)
         self._pool._news.put(None)

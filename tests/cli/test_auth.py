@@ -12,12 +12,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
 import warm_python
 from conftest_cli import BIN, Ended, Run
-
-from worldflux.cli import schema
+from published import form
 
 sys.path.append(str(Path(__file__).parents[1] / "sync"))
 from key_lab import Gatekeeper, gatekeeper, greeting, make_key
@@ -80,7 +78,7 @@ def plain(login: Login, key: str) -> None:
 
 def fits(ended: Ended, command: str) -> dict[str, Any]:
     """The data of an envelope, which fits its schema."""
-    jsonschema.validate(ended.envelope, schema.load("cli"))
+    form("cli").validate(ended.envelope)
     assert ended.envelope["command"] == command
     data: dict[str, Any] = ended.envelope["data"]
     return data

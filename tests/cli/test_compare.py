@@ -10,12 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
 from conftest_cli import Run, manifests
 from PIL import Image
+from published import form
 
-from worldflux.cli import schema
 from worldflux.config import job
 from worldflux.run.comparison import FILING
 
@@ -53,7 +52,7 @@ def data(wf: Run, *words: str) -> dict[str, Any]:
     """The answer of a comparison; the envelope fits its schema."""
     ended = wf("runs", "compare", *words, "--json")
     assert ended.code == 0, ended.out
-    jsonschema.validate(ended.envelope, schema.load("cli"))
+    form("cli").validate(ended.envelope)
     found: dict[str, Any] = ended.envelope["data"]
     return found
 

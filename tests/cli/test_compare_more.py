@@ -6,11 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
 from conftest_cli import Run
-
-from worldflux.cli import schema
+from published import form
 
 RECIPE = """
 command: [python, main.py, "${params.skill}", "${seed}"]
@@ -40,7 +38,7 @@ def test_pairs_are_seeds_and_episodes(compared: Callable[..., Any]) -> None:
     """A score is paired by seed, a success rate episode by episode; counts and differences are exact."""
     ended = compared("--paired", "--iqm", "--json")
     assert ended.code == 0, ended.err
-    jsonschema.validate(ended.envelope, schema.load("cli"))
+    form("cli").validate(ended.envelope)
     data = ended.envelope["data"]
     assert (data["paired"]["first"], data["paired"]["second"]) == ({"params.skill": 1}, {"params.skill": 2})
     won, score = data["paired"]["metrics"]["won"], data["paired"]["metrics"]["score"]

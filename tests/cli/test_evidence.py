@@ -9,11 +9,9 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-import jsonschema
 import pytest
 from conftest_cli import Run
-
-from worldflux.cli import schema
+from published import form
 
 RECIPE = """
 command: [python, main.py]
@@ -62,7 +60,6 @@ def test_a_key_is_never_printed(wf: Run, ran: Path, clean_environment: Path) -> 
 
 def test_every_answer_fits_its_schema(wf: Run, ran: Path) -> None:
     """All verbs with --json, good and bad, print one document of the published form."""
-    document = schema.load("cli")
     wf("evidence", "key", "create", "other")
     public = wf("evidence", "key", "show", "other").out
     (ran.parent / "friend.pub").write_text(public)
@@ -84,7 +81,7 @@ def test_every_answer_fits_its_schema(wf: Run, ran: Path) -> None:
     for code, words in calls:
         ended = wf("evidence", *words, "--json")
         assert ended.code == code, (words, ended.out, ended.err)
-        jsonschema.validate(ended.envelope, document)
+        form("cli").validate(ended.envelope)
         verbs = 2 if words[0] == "key" else 1
         assert ended.envelope["command"] == " ".join(["evidence", *words[:verbs]])
 

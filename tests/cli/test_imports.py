@@ -9,15 +9,13 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import jsonschema
 import pytest
 from conftest_cli import BIN, Run
+from published import form
 
 sys.path.append(str(Path(__file__).parents[1] / "catalog"))
 from hub_standin import TOKEN, StandInHub, standing_hub
 from lerobot_files import ACT_CONFIG, processor, safetensors
-
-from worldflux.cli import schema
 
 
 @pytest.fixture
@@ -145,7 +143,7 @@ def test_an_import_that_is_wanted_gone(hub: StandInHub, wf: Run) -> None:
     commit = hub.repos[("model", "me/act")].commit
     ended = wf("--json", "curated", "remove", "lerobot:me/act")
     assert ended.code == 0
-    jsonschema.validate(ended.envelope, schema.load("cli"))
+    form("cli").validate(ended.envelope)
     (row,) = ended.envelope["data"]["removed"]
     assert row["commit"] == commit and row["finished"] and row["bytes"] > 120_000
     home = (

@@ -10,6 +10,7 @@ import jsonschema
 import pytest
 import warm_python
 from conftest_cli import BIN, Run
+from published import form
 
 from worldflux.cli import schema
 from worldflux.cli.main import COMMANDS
@@ -77,7 +78,7 @@ def test_output_fits_its_schema(words: list[str], wf: Run, with_a_run: Path, pro
     for call in ([*words, "--json"], ["--json", *words]):
         ended = wf(*call)
         assert ended.code == 0, ended.err
-        jsonschema.validate(ended.envelope, document)
+        form("cli").validate(ended.envelope)
         assert ended.envelope["command"] in names and ended.envelope["ok"] is True
 
 
@@ -91,14 +92,14 @@ def test_the_schema_can_fail() -> None:
     """Data of the wrong form, and an error without a code, are not accepted."""
     document = schema.load("cli")
     good = {"schema": document["$id"], "command": "runtime list", "ok": True, "warnings": [], "error": None}
-    jsonschema.validate({**good, "data": {"runtimes": ["local"]}}, document)
+    form("cli").validate({**good, "data": {"runtimes": ["local"]}})
     for bad in (
         {**good, "data": {"runtimes": [1]}},
         {**good, "data": {"names": []}},
         {**good, "ok": False, "data": {}},
     ):
         with pytest.raises(jsonschema.ValidationError):
-            jsonschema.validate(bad, document)
+            form("cli").validate(bad)
 
 
 def test_the_recipe_schema_takes_the_built_in_recipes() -> None:
@@ -115,4 +116,4 @@ def test_the_recipe_schema_takes_the_built_in_recipes() -> None:
         keys = set(document["properties"])
         assert set(content) <= keys
     with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate({"comand": []}, document)
+        form("recipe").validate({"comand": []})

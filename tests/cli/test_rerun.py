@@ -6,10 +6,8 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-import jsonschema
 from conftest_cli import Ended, Run, manifests
-
-from worldflux.cli import schema
+from published import form
 
 STEADY = """\
 import json, os, sys, worldflux
@@ -31,7 +29,7 @@ metrics:
 
 def whats(ended: Ended) -> list[str]:
     """Names of the differences in the envelope, which must fit its schema."""
-    jsonschema.validate(ended.envelope, schema.load("cli"))
+    form("cli").validate(ended.envelope)
     return [each["what"] for each in ended.envelope["data"]["differences"]]
 
 
@@ -83,7 +81,7 @@ def test_another_curve_is_not_the_same(wf: Run, recipe: Callable[..., Path]) -> 
     assert wf("run", "mine").code == 0
     recipe(CLAIMED, STEADY.replace("a / (step + 1)", "a / 3"))
     ended = wf("runs", "rerun", "last", "--check", "--json")
-    jsonschema.validate(ended.envelope, schema.load("cli"))
+    form("cli").validate(ended.envelope)
     rows = {row["name"]: row for row in ended.envelope["data"]["check"]["metrics"]}
     assert ended.code == 1 and ended.envelope["error"]["details"]["metrics"] == ["loss"]
     assert rows["loss"]["then"] == rows["loss"]["now"] and not rows["loss"]["series_equal"]

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 import warm_python
 from key_lab import make_key
+from published import form
 from run_lab import fingerprint, make_run, metric_lines
 from server_process import Server, start
 from sync_lab import Desk, crash
@@ -333,11 +334,7 @@ def test_a_stop_during_the_sync_at_the_end_leaves_the_exit_code(project: Path) -
 
 def test_what_programs_read_fits_its_schema(wf: Run, project: Path, server: Server) -> None:
     """Good and bad answers of sync and its neighbours have the published form."""
-    import jsonschema
-
-    from worldflux.cli import schema
-
-    document = schema.load("cli")
+    fits = form("cli").validate
     make_run(project / "runs", log=b"one\n", metrics=metric_lines(2), artifacts={"a": b"1"})
     make_run(project / "runs", status="interrupted", recorded=False, log=b"one\ntorn")
     broken = make_run(project / "runs", artifacts={"b": b"2"})
@@ -347,10 +344,8 @@ def test_what_programs_read_fits_its_schema(wf: Run, project: Path, server: Serv
         ["runs", "list", "--remote"], ["runs", "list", "--remote", "--filter", "((("], ["runs", "list"],
     ]  # fmt: skip
     for words in calls:
-        jsonschema.validate(wf("--json", *words).envelope, document)
-    jsonschema.validate(
-        wf("--json", "sync", WORLDFLUX_SERVER="http://127.0.0.1:9", WORLDFLUX_API_KEY="").envelope, document
-    )
+        fits(wf("--json", *words).envelope)
+    fits(wf("--json", "sync", WORLDFLUX_SERVER="http://127.0.0.1:9", WORLDFLUX_API_KEY="").envelope)
 
 
 def test_bars_only_where_somebody_looks(wf: Run, project: Path, server: Server) -> None:

@@ -10,8 +10,13 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from prints import cheap_prints
 
 from worldflux.manifest.secrets import Gate
+
+__all__ = ["cheap_prints"]  # fixture
+
+pytestmark = pytest.mark.usefixtures("cheap_prints")
 
 BENCH = Path(__file__).parents[1] / "bench"
 

@@ -10,10 +10,15 @@ import time
 from typing import Any
 
 import pytest
+from prints import cheap_prints
 
 from worldflux.manifest import secret_names, secret_rules, secret_vendors
 from worldflux.manifest.secret_leaves import Leaves
 from worldflux.manifest.secrets import Gate
+
+__all__ = ["cheap_prints"]  # fixture
+
+pytestmark = pytest.mark.usefixtures("cheap_prints")
 
 DIGITS = string.digits
 ALNUM = string.ascii_letters + DIGITS

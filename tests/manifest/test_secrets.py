@@ -18,6 +18,8 @@ from urllib.parse import quote, quote_plus
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from nightly import times
+from prints import cheap
 
 from worldflux.errors import RefusedError
 from worldflux.manifest.secrets import Gate, SecretRefused, fingerprint
@@ -111,7 +113,7 @@ SECRET = st.text(st.characters(codec="utf-8"), min_size=8, max_size=60).filter(l
 AROUND = st.text(st.characters(codec="utf-8"), max_size=12)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=times(40, 150), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     value=SECRET,
     way=st.sampled_from(sorted(WAYS)),
@@ -137,7 +139,8 @@ def test_any_secret_in_any_form_and_position_is_found(
         "second": {"a": "x\\y\n", "b": [text], "c": {}},
     }[place]
     data = json.dumps(planted, ensure_ascii=ascii_only, indent=indent).encode("utf-8", "surrogatepass")
-    assert any(f.rule == "value of S" for f in Gate({"S": value}).check(data))
+    with cheap():
+        assert any(f.rule == "value of S" for f in Gate({"S": value}).check(data))
 
 
 @pytest.mark.parametrize("way", sorted(WAYS))

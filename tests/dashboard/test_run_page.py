@@ -210,10 +210,10 @@ def test_a_run_goes_on_while_it_is_watched(visit: Visit, site: Server) -> None:
     expect(page.locator(".log .lines > div").first).to_have_text("begins")
     head = {"part": "stream", "stream": "log:output", "offset": 7, "project": run.project}
     send(site, frame(run.run_id, b"goes on\n", **head), expect=200)
-    expect(page.locator(".log .lines > div").nth(1)).to_have_text("goes on", timeout=8000)
+    expect(page.locator(".log .lines > div").nth(1)).to_have_text("goes on", timeout=30_000)
     done = replace(run, status="succeeded", logs={"output": b"begins\ngoes on\n"})
     send(site, *done.frames(), expect=200)
-    expect(page.locator("h1 .pill")).to_have_text("Succeeded", timeout=8000)
+    expect(page.locator("h1 .pill")).to_have_text("Succeeded", timeout=30_000)
 
 
 def test_tabs_by_keys(visit: Visit, rich: VariedRun) -> None:

@@ -331,9 +331,9 @@ def test_new_runs_and_new_states_come_by_themselves(visit: Visit) -> None:
     expect(page.locator(".grid-row[data-place='0']")).to_contain_text("Running")
     done = replace(run, status="failed")
     send(visit.site, *done.frames(), expect=200)
-    expect(page.locator(".grid-row[data-place='0']")).to_contain_text("Failed", timeout=8000)
+    expect(page.locator(".grid-row[data-place='0']")).to_contain_text("Failed", timeout=30_000)
     send(visit.site, *SentRun(project="live", name="comes later").frames(), expect=200)
-    expect(page.locator("#total strong")).to_have_text("2", timeout=15_000)
+    expect(page.locator("#total strong")).to_have_text("2", timeout=30_000)
 
 
 def test_says_when_the_server_is_away(visit: Visit) -> None:

@@ -38,7 +38,7 @@ def state(pid: int) -> str:
         return "Z"
 
 
-def eventually(condition: Callable[[], Any], seconds: float = 5.0) -> Any:
+def eventually(condition: Callable[[], Any], seconds: float = 30.0) -> Any:
     """The first true value of the condition; the last one when the time is over."""
     until = time.monotonic() + seconds
     while not (value := condition()) and time.monotonic() < until:

@@ -110,7 +110,7 @@ def test_daemons_that_left_the_group_are_ended(lab: Lab, leader_sleeps: int) -> 
 )
 def test_a_flood_is_cut_and_drained(lab: Lab, command: list[str], size: int) -> None:
     """RUN-06: output beyond the cap is read and counted, takes no memory and blocks nobody."""
-    ended = lab.run(command, log_cap=MEGABYTE)
+    ended = lab.run(command, log_cap=MEGABYTE, timeout=60)
     assert ended.exit_code == 0
     assert (ended.bytes_seen, ended.bytes_logged, ended.truncated) == (size, MEGABYTE, True)
     assert lab.log.stat().st_size == MEGABYTE

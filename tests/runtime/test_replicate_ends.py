@@ -34,8 +34,8 @@ class TestEnds(Bench):
 
     def test_a_slow_start_is_not_running_time(self, place: Path) -> None:
         """The timeout begins when the model does."""
-        model = self.hello("me/slowstart", boot=1.5)
-        result = self.predict(place, self.make_plugin(model), "prompt=x", timeout=1.0)
+        model = self.hello("me/slowstart", boot=7.0)
+        result = self.predict(place, self.make_plugin(model), "prompt=x", timeout=5.0)
         assert result.exit_code == 0
 
     def test_timeout_is_by_our_own_clock(self, place: Path) -> None:

@@ -151,7 +151,7 @@ def test_a_dead_worker_is_replaced_and_none_is_left_behind(tmp_path: Path) -> No
         first = _children(server.process.pid)
         assert len(first) == 2
         os.kill(first[0], 9)
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while set(_children(server.process.pid)) <= set(first) or len(_children(server.process.pid)) < 2:
             assert time.monotonic() < deadline
             time.sleep(0.05)
@@ -159,7 +159,7 @@ def test_a_dead_worker_is_replaced_and_none_is_left_behind(tmp_path: Path) -> No
         now = _children(server.process.pid)
         server.process.kill()
         server.process.wait(10)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while any(_alive(pid) for pid in now):
             assert time.monotonic() < deadline, "workers outlive their supervisor"
             time.sleep(0.05)

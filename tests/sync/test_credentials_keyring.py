@@ -17,6 +17,7 @@ from keyring_lab import Session, configure_backend, dbus_session
 from worldflux.sync import keyring_store
 from worldflux.sync.keyring_store import KeyringStuck, NoKeyring
 
+USUAL_SECONDS = keyring_store.LIMIT_SECONDS
 A, B = "https://a.example", "https://b.example:8443"
 
 #: An allowed backend whose service behaves as `behave` says; the class stays the allowed one.
@@ -41,6 +42,12 @@ class PlaintextKeyring(KeyringBackend):
     def delete_password(self, service, user):
         self.file.unlink()
 """
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine may need its time to import a keyring; what is about the limit sets one of its own."""
+    monkeypatch.setattr(keyring_store, "LIMIT_SECONDS", 60.0)
 
 
 @pytest.fixture
@@ -192,7 +199,7 @@ class TestNoKeyring:
 class TestStuck:
     @pytest.fixture(autouse=True)
     def short(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        assert keyring_store.LIMIT_SECONDS == 10
+        assert USUAL_SECONDS == 10
         monkeypatch.setattr(keyring_store, "LIMIT_SECONDS", 1.5)
 
     def bounded(self, message: str) -> None:
@@ -248,7 +255,7 @@ class TestStuck:
             assert process.poll() is None
             time.sleep(0.02)
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=5)
+        _, err = process.communicate(timeout=8)
         assert b"KeyboardInterrupt" in err and children() == []
 
 
@@ -329,7 +336,7 @@ Keyring.get_password = lambda *a: None
         assert len(shown) == 4 and not any(key.encode() in each for each in shown)
     finally:
         go.touch()
-        process.wait(20)
+        process.wait(60)
 
 
 def test_the_environments_key_does_not_reach_backends(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

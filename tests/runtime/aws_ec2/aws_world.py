@@ -263,7 +263,7 @@ def is_launch(call: Any) -> bool:
     return bool(call.detail.get("DryRun") != "true")
 
 
-def until(condition: Callable[[], Any], what: str, seconds: float = 20.0) -> Any:
+def until(condition: Callable[[], Any], what: str, seconds: float = 60.0) -> Any:
     """The first true value of the condition.
 
     Raises:

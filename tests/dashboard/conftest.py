@@ -11,7 +11,7 @@ import pytest
 # The server's tests have the helpers that start one and send runs to it.
 sys.path.append(str(Path(__file__).parents[1] / "server"))
 
-from browsing import Visit, launched
+from browsing import Visit, Window, launched
 from playwright.sync_api import Browser
 from server_process import Server, start
 
@@ -31,16 +31,24 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     running.stop()
 
 
+@pytest.fixture(scope="module")
+def window(browser: Browser) -> Iterator[Window]:
+    """The window in which the tests of a module have their tabs, each as if it were the first."""
+    found = Window(browser)
+    yield found
+    found.context.close()
+
+
 @pytest.fixture
-def visit(browser: Browser, site: Server) -> Iterator[Visit]:
-    """A signed-in window on the server; ends with a check that no page erred, asked, or called elsewhere."""
-    with Visit.begin(browser, site) as found:
+def visit(window: Window, site: Server) -> Iterator[Visit]:
+    """A signed-in tab on the server; ends with a check that no page erred, asked, or called elsewhere."""
+    with Visit.on(window, site) as found:
         found.sign_in()
         yield found
 
 
 @pytest.fixture
-def stranger(browser: Browser, site: Server) -> Iterator[Visit]:
+def stranger(window: Window, site: Server) -> Iterator[Visit]:
     """The same for somebody who is not signed in."""
-    with Visit.begin(browser, site) as found:
+    with Visit.on(window, site) as found:
         yield found

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 import pytest
-from browsing import PHONE, Visit
+from browsing import PHONE, Visit, Window
 from fill import send_all, sweep
 from playwright.sync_api import Browser, Page, expect
 from server_process import Server
@@ -45,6 +46,14 @@ def ids(site: Server) -> dict[str, str]:
     runs = list(sweep(6, steps=20))
     send_all(site, runs)
     return {"run": runs[0].run_id, "other": runs[5].run_id}
+
+
+@pytest.fixture(scope="module")
+def phone(browser: Browser) -> Iterator[Window]:
+    """A window as narrow as a phone."""
+    found = Window(browser, viewport=PHONE)
+    yield found
+    found.context.close()
 
 
 def tokens(dark: bool) -> dict[str, str]:
@@ -118,11 +127,9 @@ def test_focus_is_seen_wherever_it_goes(visit: Visit, ids: dict[str, str], path:
 
 
 @pytest.mark.parametrize("path", [*PAGES, "/settings/members", "/settings/audit"])
-def test_nothing_sticks_out_on_a_phone(
-    browser: Browser, site: Server, ids: dict[str, str], path: str
-) -> None:
+def test_nothing_sticks_out_on_a_phone(phone: Window, site: Server, ids: dict[str, str], path: str) -> None:
     """At 390 pixels the page does not scroll sideways; what is wider scrolls in its own place."""
-    with Visit.begin(browser, site, viewport=PHONE) as visit:
+    with Visit.on(phone, site) as visit:
         visit.sign_in()
         page = drawn(visit, path, ids)
         assert page.evaluate("() => document.documentElement.scrollWidth") <= PHONE["width"]

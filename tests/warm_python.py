@@ -95,9 +95,11 @@ class WarmPopen(subprocess.Popen[Any]):
         self._child_created = True
         self._close_pipe_fds(*streams)  # type: ignore[attr-defined]
 
-    def _internal_poll(self, *given: Any, **named: Any) -> int | None:
+    def _internal_poll(self, _deadstate: int | None = None, *given: Any, **named: Any) -> int | None:  # type: ignore[override]
         if self._ending is None:
-            return super()._internal_poll(*given, **named)  # type: ignore[misc,no-any-return]
+            return super()._internal_poll(_deadstate, *given, **named)  # type: ignore[misc,no-any-return]
+        if self.returncode is None and self._ending.fileno() < 0:
+            return _deadstate  # collected together with the socket, after nobody had waited: nobody is told
         return self._look(0)
 
     def _wait(self, timeout: float | None) -> int:

@@ -67,15 +67,16 @@ class Slurm:
         """What makes Slurm's commands talk to this cluster."""
         return {"SLURM_CONF": str(self.folder / "slurm.conf")}
 
-    def command(self, *words: str) -> str:
-        done = subprocess.run(
-            list(words),
-            env={**os.environ, **self.env},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=30,
+    def tell(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """One of Slurm's commands, whatever becomes of it."""
+        env = {**os.environ, **self.env}
+        return subprocess.run(
+            words, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False
         )
+
+    def command(self, *words: str) -> str:
+        """What one of Slurm's commands prints; it must succeed."""
+        done = self.tell(*words)
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
 
@@ -95,9 +96,10 @@ class Slurm:
         """No job left, the node ready: what the next test begins with."""
         if "drain" in self.node_state():
             self.set_node("resume")
-        if self.jobs():
-            self.command("scancel", "--signal=KILL", *self.jobs("RUNNING")) if self.jobs("RUNNING") else None
-            self.command("scancel", f"--user={getpass.getuser()}")
+        # A job that ends meanwhile can not be cancelled; whether one is left is asked below.
+        if running := self.jobs("RUNNING"):
+            self.tell("scancel", "--signal=KILL", *running)
+        self.tell("scancel", f"--user={getpass.getuser()}")
         deadline = time.monotonic() + 60
         while self.jobs() or self.node_state() != "idle":
             assert time.monotonic() < deadline, self.command("squeue") + self.node_state()

@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 import warm_python
 from hypothesis import settings
+from nightly import times
 from scheduling import pytest_collection_modifyitems, pytest_configure_node, pytest_xdist_make_scheduler
 
 __all__ = ["pytest_collection_modifyitems", "pytest_configure_node", "pytest_xdist_make_scheduler"]
 
 # How long an example takes says something about the machine, not about the code.
-settings.register_profile("worldflux", deadline=None)
+settings.register_profile("worldflux", deadline=None, max_examples=times(40, 100))
 settings.load_profile("worldflux")
 
 # A suite that was started in the background ignores Ctrl-C, and so would every process it starts.

@@ -13,6 +13,11 @@ WHOLE = os.environ.get("WORLDFLUX_TEST_NIGHTLY") == "1"
 Case = TypeVar("Case")
 
 
+def times(usually: int, nightly: int) -> int:
+    """How often something of one kind is tried."""
+    return nightly if WHOLE else usually
+
+
 def part(
     cases: Sequence[Case], number: int, always: Callable[[Case], bool] = lambda case: False
 ) -> list[Case]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from nightly import times
 from omegaconf import OmegaConf
 
 from worldflux.config.cache import compose_cached
@@ -58,7 +59,7 @@ def _hydra_result(project: Project, overrides: list[str]) -> dict[str, Any]:
     return dict(values)
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(times(20, 40)))
 def test_equal_to_a_full_composition(seed: int, tmp_path: Path) -> None:
     """Over random trees of files and overrides, the short way and Hydra's own give the same values."""
     rng = random.Random(seed)
@@ -142,7 +143,7 @@ def _outcome(composer: Composer, overrides: list[str]) -> Any:
     return {key: repr(value) for key, value in vars(request).items()}
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(times(3, 6)))
 def test_a_job_is_the_same_whatever_was_composed_before(seed: int, tmp_path: Path) -> None:
     """Jobs of one sweep share work, and each comes out as if it had been composed alone: values, types,
     order, faults. Half of them differ from another one in plain values only."""

@@ -9,6 +9,7 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from nightly import times
 
 from worldflux.config.grammar import as_override
 from worldflux.config.job import job_id_of
@@ -135,7 +136,7 @@ _values = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=times(60, 200), deadline=None)
 @given(_values)
 def test_any_value_of_a_file_survives_the_grammar(value: Any) -> None:
     """What a file holds is what the job gets."""

@@ -10,6 +10,7 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from nightly import times
 
 from worldflux.config.yaml_file import MAX_BYTES, parse_yaml, read_yaml
 
@@ -117,7 +118,7 @@ _trees = st.dictionaries(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=times(50, 150), deadline=None)
 @given(_trees)
 def test_what_a_yaml_library_writes_is_read_back(tree: dict[str, object]) -> None:
     """Documents that PyYAML writes come back equal, or are refused with a fault; never silently other."""
@@ -125,7 +126,7 @@ def test_what_a_yaml_library_writes_is_read_back(tree: dict[str, object]) -> Non
     assert faults or value == (tree or {})
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=times(60, 200), deadline=None)
 @given(st.text(max_size=60))
 def test_no_text_crashes_the_reader(text: str) -> None:
     """Any text gives a value or faults."""

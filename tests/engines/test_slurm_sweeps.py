@@ -9,6 +9,7 @@ import time
 
 import pytest
 from engines_lab import Lab, wait_for
+from nightly import times
 from slurm_lab import CPUS, Slurm
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("slurm")]
@@ -44,24 +45,30 @@ def job_of(lab: Lab, slurm: Slurm, seed: int) -> str:
     return next((job for job in found if job.endswith(f"_{index}")), found[0])
 
 
-def test_twenty_jobs_while_the_node_is_drained_and_comes_back(lab: Lab, slurm: Slurm) -> None:
-    """Jobs that could not start while the node was drained start when it is back; all are recorded once."""
+def test_jobs_wait_while_the_node_is_drained_and_comes_back(lab: Lab, slurm: Slurm) -> None:
+    """Jobs that could not start while the node was drained start when it is back; all are recorded once.
+
+    Ten jobs here, and twenty nightly.
+    """
+    jobs = times(10, 20)
     lab.env = slurm.env
-    process = lab.start("+recipe=mine", "seed=range(20,40)", *SLURM)
+    process = lab.start("+recipe=mine", f"seed=range(20,{20 + jobs})", *SLURM)
     wait_for(lambda: len(list((lab.root / "runs").glob("*/manifest.json"))) >= 2, 60, "two runs")
     slurm.set_node("drain")
     wait_for(lambda: slurm.node_state() == "drained", 60, "the drained node")
     held = len(lab.manifests())
     time.sleep(2)
-    assert len(lab.manifests()) == held < 20 and len(slurm.jobs("PENDING")) == 20 - held
+    assert len(lab.manifests()) == held < jobs and len(slurm.jobs("PENDING")) == jobs - held
     slurm.set_node("resume")
     out, _ = process.communicate(timeout=120)
     assert process.returncode == 0, out
-    assert lab.statuses() == ["succeeded"] * 20 and "20 succeeded" in out
-    assert [m["config"]["resolved"]["seed"] for m in sorted_by_seed(lab)] == list(range(20, 40))
-    assert {m["metrics"]["score"]["value"] for m in lab.manifests()} == {seed + 1 for seed in range(20, 40)}
+    assert lab.statuses() == ["succeeded"] * jobs and f"{jobs} succeeded" in out
+    assert [m["config"]["resolved"]["seed"] for m in sorted_by_seed(lab)] == list(range(20, 20 + jobs))
+    assert {m["metrics"]["score"]["value"] for m in lab.manifests()} == {
+        seed + 1 for seed in range(20, 20 + jobs)
+    }
     assert len({m["run"]["sweep_id"] for m in lab.manifests()}) == 1
-    assert len({m["extensions"]["worldflux.job"] for m in lab.manifests()}) == 20
+    assert len({m["extensions"]["worldflux.job"] for m in lab.manifests()}) == jobs
     assert lab.clean()
 
 

@@ -13,6 +13,7 @@ import pytest
 from evidence_lab import make_key, make_package, make_run, relist
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from nightly import times
 
 from worldflux.evidence import dsse, layout
 from worldflux.evidence.package import Refused
@@ -77,7 +78,7 @@ def put(document: Any, path: tuple[Any, ...], junk: Any) -> Any:
     return changed
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=times(50, 150), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_no_document_crashes_the_verifier(data: st.DataObject, origin: Path, tmp_path: Path) -> None:
     """Any value at any place of any document: a verdict that it is invalid, or a refusal."""

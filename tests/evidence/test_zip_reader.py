@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from nightly import times
 
 from worldflux.evidence import layout
 from worldflux.evidence.archive import ArchiveWriter
@@ -180,7 +181,7 @@ def test_flipped_bytes_are_noticed_by_the_checksum_of_the_archive() -> None:
         digest(opened(data), "a")
 
 
-@settings(max_examples=300)
+@settings(max_examples=times(100, 300))
 @given(data=st.data())
 def test_damaged_archives_never_crash_the_reader(data: st.DataObject) -> None:
     """Whatever bytes change, the archive is refused or read as one of the right form."""

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from nightly import times
 
 from worldflux.manifest import validator
 from worldflux.manifest.conforming import compiled
@@ -82,7 +83,7 @@ def test_no_invalid_vector_gets_a_yes(path: Path) -> None:
             assert not validator._conforms(strict)(document)
 
 
-@settings(max_examples=400, suppress_health_check=list(HealthCheck))
+@settings(max_examples=times(120, 400), suppress_health_check=list(HealthCheck))
 @given(document=changed(), strict=st.booleans())
 def test_a_yes_is_never_more_than_the_full_validator_says(document: dict[str, Any], strict: bool) -> None:
     """Whatever is changed in a manifest, a yes of the quick check means no fault for jsonschema.

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from nightly import times
 
 from worldflux.errors import RefusedError, WorldFluxError
 from worldflux.manifest import io
@@ -97,7 +98,9 @@ leaf_names = texts.filter(
 )
 
 
-@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(
+    max_examples=times(60, 200), suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
+)
 @given(
     values=st.lists(doubles | st.integers(-(2**1000), 2**1000), max_size=5),
     metadata=st.dictionaries(leaf_names, anything, max_size=4),
@@ -306,7 +309,7 @@ def test_large_doubles_come_back_as_doubles() -> None:
         assert io.parse(data, "x") == {"x": number}
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=times(90, 300), deadline=None)
 @given(st.binary(max_size=200) | st.text(max_size=200).map(lambda text: text.encode("utf-8", "replace")))
 def test_any_bytes_give_a_document_or_one_error(data: bytes) -> None:
     """No input makes the reader raise anything but its own error."""

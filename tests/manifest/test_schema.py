@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
+from nightly import times
 
 from worldflux.errors import WorldFluxError
 from worldflux.manifest import io, validator
@@ -130,7 +131,7 @@ PLACES = every_place(everything())
 GONE, MORE = object(), object()
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=times(80, 300), deadline=None)
 @given(
     st.sampled_from(PLACES),
     st.none()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from nightly import times
 
 BIN = Path(sys.executable).parent
 
@@ -60,13 +61,14 @@ def test_gymnasium_eval(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_mujoco_rollout(tmp_path: Path) -> None:
     """HalfCheetah moves; whether it was rendered is said either way."""
-    manifest, _ = carry_out(tmp_path, "mujoco-rollout", "params.render=never")
+    episodes = f"params.episodes={times(3, 20)}"
+    manifest, _ = carry_out(tmp_path, "mujoco-rollout", "params.render=never", episodes)
     assert manifest["metrics"] and manifest["run"]["status"] == "succeeded"
 
 
 @pytest.mark.slow
 def test_dreamer_light(tmp_path: Path) -> None:
-    """The loss falls, and its curve is drawn."""
-    manifest, folder = carry_out(tmp_path, "dreamer-light")
+    """It learns, and the curve of its loss is drawn: for a while here, nightly as long as it is made for."""
+    manifest, folder = carry_out(tmp_path, "dreamer-light", f"params.steps={times(80, 400)}")
     assert manifest["series"]["rows"] > 10
     assert any(picture_size(path)[0] > 200 for path in (folder / "artifacts").rglob("*.png"))

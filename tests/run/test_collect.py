@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from nightly import times
 
 from worldflux.config.spec import ArtifactSpec, MetricSpec
 from worldflux.manifest.model import wilson
@@ -162,7 +163,7 @@ def test_digest_of_a_large_file_is_read_in_pieces(tmp_path: Path) -> None:
     assert size == 256 * 2**20 and peak < 4 * 2**20
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=times(30, 60), deadline=None)
 @given(st.binary(max_size=200))
 def test_no_bytes_break_the_collection(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
     """Whatever a run writes as metrics, the collection ends and its text can be stored."""

@@ -10,9 +10,13 @@ import sys
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from nightly import times
 
 from worldflux.run.paired import holm, mcnemar, paired_difference
 from worldflux.run.resampling import interquartile_mean
+
+#: What they are held against takes seconds to import.
+pytestmark = pytest.mark.xdist_group("statistics")
 
 finite = st.integers(-(10**6), 10**6).map(lambda number: number / 64)
 
@@ -24,7 +28,7 @@ def outcomes(a: int, b: int, c: int, d: int) -> tuple[list[bool], list[bool]]:
     return first, second
 
 
-@settings(max_examples=40)
+@settings(max_examples=times(15, 40))
 @given(st.integers(0, 300), st.integers(0, 300))
 def test_mcnemar_is_the_exact_binomial_test(b: int, c: int) -> None:
     """The p-value is scipy's and statsmodels' for any discordant counts."""
@@ -75,7 +79,7 @@ def test_newcombes_interval_covers() -> None:
     assert 0.92 <= held / repeats <= 0.98
 
 
-@settings(max_examples=40)
+@settings(max_examples=times(15, 40))
 @given(st.lists(st.tuples(finite, finite), min_size=2, max_size=12))
 def test_a_paired_difference_is_scipys(pairs: list[tuple[float, float]]) -> None:
     """Mean and interval are those of scipy's paired t test; the p-value is its exact permutation test."""
@@ -119,7 +123,7 @@ def test_what_can_not_be_paired_is_an_error() -> None:
         mcnemar([True], [])
 
 
-@settings(max_examples=40)
+@settings(max_examples=times(15, 40))
 @given(st.lists(st.floats(0, 1), max_size=20))
 def test_holm_is_statsmodels(p_values: list[float]) -> None:
     """Corrected p-values are statsmodels', in the order they came in."""
@@ -129,7 +133,7 @@ def test_holm_is_statsmodels(p_values: list[float]) -> None:
     assert holm(p_values) == pytest.approx(right)
 
 
-@settings(max_examples=40)
+@settings(max_examples=times(15, 40))
 @given(st.lists(finite, min_size=1, max_size=60))
 def test_the_interquartile_mean_is_scipys_trimmed_mean(values: list[float]) -> None:
     """The mean of the middle half, as scipy trims it."""

@@ -8,6 +8,7 @@ import time
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from nightly import times
 
 from worldflux.errors import ConfigError
 from worldflux.runtime.venvs.lockfile import MAX_BYTES, digest, normalised, parse
@@ -173,7 +174,7 @@ def test_a_huge_text_is_refused_and_odd_ones_are_read_fast() -> None:
     assert time.process_time() - began < 5
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=times(100, 300), deadline=None)
 @given(st.text(alphabet="ab1.=<>~!;#\\ \t\r\n-'\"[]()@/:+$", max_size=60))
 def test_nothing_slips_through_the_plain_form(text: str) -> None:
     """Whatever the text, what is passed on is names, versions, markers and hashes."""

@@ -9,6 +9,7 @@ import pytest
 from filter_oracle import passes
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from nightly import times
 from run_rows import Row, add, workspace
 from sqlalchemy import delete, update
 
@@ -127,7 +128,7 @@ filters = st.recursive(
 )
 
 
-@settings(max_examples=60, suppress_health_check=list(HealthCheck))
+@settings(max_examples=times(20, 60), suppress_health_check=list(HealthCheck))
 @given(st.lists(row, min_size=1, max_size=8), st.lists(filters, min_size=4, max_size=4), st.integers(0, 7))
 def test_a_database_finds_the_runs_that_the_words_mean(
     database: Database, rows: list[Row], asked: list[str], pinned: int

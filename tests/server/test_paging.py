@@ -12,6 +12,7 @@ import pytest
 from filter_oracle import COLUMN
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from nightly import times
 from run_rows import Row, add, number, param_text, workspace
 from sqlalchemy import delete, update
 
@@ -111,7 +112,7 @@ FIELDS = ["created", "name", "recipe", "adapter", "attempt", "duration", "cost",
           "params.x"]  # fmt: skip
 
 
-@settings(max_examples=50, suppress_health_check=list(HealthCheck))
+@settings(max_examples=times(15, 50), suppress_health_check=list(HealthCheck))
 @given(
     st.lists(rows, max_size=12), st.lists(st.sampled_from(FIELDS), min_size=3, max_size=3), st.integers(1, 5)
 )

@@ -39,7 +39,7 @@ def minute(
         patch.setenv("HOME", str(folder))
         one_aws.sign_in(patch)
         world, usd = World(one_aws, one_house, folder), 0.0019
-        options = {"market": "on-demand", "lifetime": "1d", "upload_seconds": 5}
+        options = {"market": "on-demand", "lifetime": "1d", "upload_seconds": 5, "poll_seconds": 0.5}
         client = world.start("params.mode=sleep", "timeout=600", usd=usd, **options)
         machine = world.machine()
     yield Minute(world, client, machine, usd)
@@ -125,13 +125,13 @@ def test_kill_at_every_call(world: World, minute: object) -> None:
     """Killed before and after each call of a whole run, no machine outlives its deadline, though nobody
     looks after it, and every run that got a machine can be taken up again and closed with what happened.
 
-    Twelve of the calls are tried here, each that changes what costs money among them, and all of them nightly.
+    Eight of the calls are tried here, each that changes what costs money among them, and all of them nightly.
     """
     code, out = world.run(env={"AWS_ACCESS_KEY_ID": "FIRST"})
     assert code == 0, out
     moments = kill_moments([call for call in world.aws.calls if call.key == "FIRST" and call.own])
     assert len(moments) > 25 and {moment.stage for moment in moments} == {0, 1, 2}
-    moments = part(moments, 12, always=lambda moment: moment.kind in STAGES)
+    moments = part(moments, 8, always=lambda moment: moment.kind in STAGES)
 
     def one(number: int) -> int:
         return killed_at(world, moments[number], f"KILL{number:03d}").wait(150)[0]

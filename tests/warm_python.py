@@ -49,7 +49,7 @@ MODULES = {
         "uvicorn.protocols.http.auto", "uvicorn.lifespan.on", "sqlalchemy.dialects.sqlite", "pysqlite3.dbapi2",
     ),
     "postgresql": ("psycopg", "sqlalchemy.dialects.postgresql.psycopg"),
-    "aws-ec2": ("boto3", "botocore.handlers", "worldflux.runtime.aws_ec2_plugin", "worldflux.runtime.aws_ec2"),
+    "aws-ec2": ("boto3", "warm_botocore", "worldflux.runtime.aws_ec2_plugin", "worldflux.runtime.aws_ec2"),
     "modal": ("modal", "worldflux.runtime.modal_plugin", "worldflux.runtime.modal"),
     "replicate": ("worldflux.runtime.replicate_plugin", "worldflux.runtime.replicate"),
 }  # fmt: skip

@@ -15,6 +15,8 @@ from fake_machine import Hypervisor, available
 @pytest.fixture(scope="session")
 def one_aws() -> Iterator[FakeAws]:
     pytest.importorskip("moto")
+    import warm_botocore  # noqa: F401  heavy, and wanted by these tests alone
+
     aws = FakeAws()
     yield aws
     aws.close()

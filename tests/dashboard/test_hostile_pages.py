@@ -129,6 +129,7 @@ def test_the_run_page_shows_them(visit: Visit, runs: list[VariedRun]) -> None:
             if tab == "Metrics":
                 page.locator(".scatterlayer .trace").first.wait_for()
             if tab == "Artifacts":
+                page.locator(".file-line .name").first.wait_for()
                 for button in page.locator(".file-line .name").all():
                     button.click()
                 page.locator(".preview:not([hidden]) > :not([aria-busy])").nth(3).wait_for()

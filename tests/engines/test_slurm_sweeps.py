@@ -9,7 +9,6 @@ import time
 
 import pytest
 from engines_lab import Lab, wait_for
-from nightly import times
 from slurm_lab import CPUS, Slurm
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("slurm")]
@@ -45,12 +44,9 @@ def job_of(lab: Lab, slurm: Slurm, seed: int) -> str:
     return next((job for job in found if job.endswith(f"_{index}")), found[0])
 
 
-def test_jobs_wait_while_the_node_is_drained_and_comes_back(lab: Lab, slurm: Slurm) -> None:
-    """Jobs that could not start while the node was drained start when it is back; all are recorded once.
-
-    Ten jobs here, and twenty nightly.
-    """
-    jobs = times(10, 20)
+def test_twenty_jobs_while_the_node_is_drained_and_comes_back(lab: Lab, slurm: Slurm) -> None:
+    """Jobs that could not start while the node was drained start when it is back; all are recorded once."""
+    jobs = 20
     lab.env = slurm.env
     process = lab.start("+recipe=mine", f"seed=range(20,{20 + jobs})", *SLURM)
     wait_for(lambda: len(list((lab.root / "runs").glob("*/manifest.json"))) >= 2, 60, "two runs")

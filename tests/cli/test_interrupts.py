@@ -64,3 +64,25 @@ def test_a_library_that_wraps_an_interrupt() -> None:
     wrapped = SchemaError('Error building "literal" validator:\n  KeyboardInterrupt: ')
     assert isinstance(unexpected(wrapped), Interrupted)
     assert not isinstance(unexpected(SchemaError("Error building")), Interrupted)
+
+
+def test_an_interrupt_while_a_class_is_made() -> None:
+    """Python before 3.12 makes an error of its own of a Ctrl-C that comes while a class is told its names."""
+
+    class Pressed:
+        def __set_name__(self, owner: type, name: str) -> None:
+            raise KeyboardInterrupt
+
+    class Broken:
+        def __set_name__(self, owner: type, name: str) -> None:
+            raise ValueError("a bug")
+
+    for descriptor, interrupted in ((Pressed, True), (Broken, False)):
+        try:
+            type("Made", (), {"field": descriptor()})
+        except (Exception, KeyboardInterrupt) as error:
+            told = unexpected(error) if isinstance(error, Exception) else Interrupted("stopped")
+        assert isinstance(told, Interrupted) is interrupted
+    bug = ValueError("a bug in what answers Ctrl-C")
+    bug.__context__ = KeyboardInterrupt()
+    assert not isinstance(unexpected(bug), Interrupted)

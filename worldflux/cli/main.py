@@ -163,8 +163,8 @@ def _joined(words: Sequence[str]) -> list[str]:
 
 def unexpected(error: Exception) -> WorldFluxError:
     """An error nobody explained, as one that says how to see more."""
-    if type(error).__module__.startswith("pydantic") and "KeyboardInterrupt" in str(error):
-        return Interrupted("stopped")  # pydantic wraps a Ctrl-C that comes while it builds a model
+    if _wraps_interrupt(error):
+        return Interrupted("stopped")
     if isinstance(error, OSError) and error.strerror:
         where = f"{error.filename}: " if error.filename else ""
         return WorldFluxError(
@@ -175,6 +175,14 @@ def unexpected(error: Exception) -> WorldFluxError:
         "this is a fault of WorldFlux; WORLDFLUX_DEBUG=1 shows the details",
         code="internal",
     )
+
+
+def _wraps_interrupt(error: BaseException) -> bool:
+    """Whether somebody made an error of a Ctrl-C: pydantic, while it builds a model; Python, while a class is made."""
+    if type(error).__module__.startswith("pydantic") and "KeyboardInterrupt" in str(error):
+        return True
+    cause = error.__cause__
+    return isinstance(cause, KeyboardInterrupt) or (cause is not None and _wraps_interrupt(cause))
 
 
 def _full_name(args: argparse.Namespace) -> str:

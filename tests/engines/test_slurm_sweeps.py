@@ -100,16 +100,17 @@ def test_jobs_that_are_put_back_run_again(lab: Lab, slurm: Slurm) -> None:
     os.kill(lab.of_seed(3)[0]["run"]["owner"]["pid"], signal.SIGKILL)
     slurm.command("scontrol", "requeue", job_of(lab, slurm, 3))
     slurm.command("sbatch", "--partition=high", f"--ntasks={CPUS}", "--output=/dev/null", "--wrap=sleep 1")
-    wait_for(lambda: all(len(lab.of_seed(seed)) == 2 for seed in (1, 2, 3, 4)), 90, "the second attempts")
+    # One that is back before the others have to make way is put back once more.
+    wait_for(lambda: all(len(lab.of_seed(seed)) >= 2 for seed in (1, 2, 3, 4)), 90, "the second attempts")
     (lab.root / "recipes/mine/go").touch()
     out, _ = process.communicate(timeout=100)
     assert process.returncode == 0 and "4 succeeded" in out, out
-    assert len(lab.statuses()) == 8
     for seed in (1, 2, 3, 4):
-        first, second = lab.of_seed(seed)
-        assert [m["run"]["status"] for m in (first, second)] == ["interrupted", "succeeded"], seed
-        assert [m["run"]["attempt"] for m in (first, second)] == [1, 2], seed
-        assert first["extensions"]["worldflux.job"] == second["extensions"]["worldflux.job"]
+        *stopped, last = lab.of_seed(seed)
+        assert {m["run"]["status"] for m in stopped} == {"interrupted"}, seed
+        assert last["run"]["status"] == "succeeded" and len(stopped) <= 2, seed
+        assert [m["run"]["attempt"] for m in (*stopped, last)] == list(range(1, len(stopped) + 2)), seed
+        assert len({m["extensions"]["worldflux.job"] for m in (*stopped, last)}) == 1
     reasons = [lab.of_seed(seed)[0]["run"]["error"]["message"] for seed in (1, 2, 3, 4)]
     assert "back into its queue" in reasons[0] and "about to end" in reasons[1], reasons
     assert "process" in reasons[2] and "back into its queue" in reasons[3], reasons

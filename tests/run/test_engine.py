@@ -18,8 +18,9 @@ from worldflux.errors import RefusedError, UsageError, WorldFluxError
 from worldflux.manifest.secrets import Gate
 from worldflux.run import store
 from worldflux.run.cancel import Cancellation
-from worldflux.run.engine import Place, RunRecord, execute, prepare
+from worldflux.run.engine import Place, RunRecord, execute
 from worldflux.run.observer import Silent
+from worldflux.run.ready import prepare
 from worldflux.runtime.base import Adapter, RuntimeContext, RuntimeResult
 
 

@@ -6,12 +6,12 @@ import os
 import random
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from worldflux.cli import render
+from worldflux.cli import render, sweep_jobs
 from worldflux.cli.sweep_job import JobEnded, JobOutcome
 from worldflux.config.project import Project, load_project
 from worldflux.errors import ConfigError, Fault, UsageError, WorldFluxError
@@ -22,9 +22,10 @@ if TYPE_CHECKING:
     from worldflux.cli.sweep_table import SweepTable
     from worldflux.config.job import Job
     from worldflux.run.cancel import Cancellation
-    from worldflux.run.engine import Guard, Place, Ready
+    from worldflux.run.engine import Guard, Place
     from worldflux.run.ledger import Ledger
     from worldflux.run.pool import Turn
+    from worldflux.run.ready import Ready
     from worldflux.runtime.base import RuntimePlugin
 
 REMOTE_PARALLEL = 16
@@ -50,26 +51,9 @@ def sweep(arguments: Sequence[str], params: Mapping[str, Any], launcher: Any) ->
     if resume is not None:
         raise SystemExit(_resume(resume, arguments, project, launcher))
 
-    def compose() -> list[Job]:
-        from worldflux.config.sweep import compose_jobs, plan_jobs
-
-        plan = plan_jobs(arguments, params, project)
-        return compose_jobs(plan.jobs, project, plan.settings)
-
-    of_a_file = any("sweep.file" in text for text in arguments)
-    jobs = compose() if params or of_a_file else _remembered(arguments, project, compose)
-    _check_plugins(jobs, project)
-    _check_catalog(jobs)
+    jobs = sweep_jobs.described(arguments, params, project)
+    sweep_jobs.check(jobs, project)
     raise SystemExit(_run(jobs, _ledger(jobs, arguments, project), project, launcher))
-
-
-def _remembered(words: Sequence[str], project: Project, compose: Callable[[], list[Job]]) -> list[Job]:
-    """The jobs of a sweep; those of one that was composed before are not composed again."""
-    from worldflux.config.cache import compose_all_cached
-    from worldflux.config.job import Job, job_id_of
-
-    requests = compose_all_cached(project, words, lambda: [job.request for job in compose()])
-    return [Job(job_id_of(request), request) for request in requests]
 
 
 def launch(launcher: Any, job_overrides: Sequence[Sequence[str]]) -> list[Any]:
@@ -127,11 +111,6 @@ def _resume(wanted: str, arguments: Sequence[str], project: Project, launcher: A
     """Go on with a sweep: its own jobs, with what is typed now about how to go about it."""
     from worldflux.run.ledger import Ledger
 
-    def compose() -> list[Job]:
-        from worldflux.config.sweep import compose_jobs
-
-        return compose_jobs(overrides, project, {})
-
     own = ("sweep.", "cost_guard.max_sweep_usd=")
     how = [text for text in arguments if text.startswith(own) and not text.startswith("sweep.resume=")]
     others = [text for text in arguments if not text.startswith(own)]
@@ -141,8 +120,7 @@ def _resume(wanted: str, arguments: Sequence[str], project: Project, launcher: A
             f"worldflux-run -m sweep.resume={wanted}",
         )
     ledger = Ledger.open(project.runs_dir, wanted)
-    overrides = [[*each, *how] for each in ledger.jobs.values()]
-    jobs = _remembered(["sweep.resume", *map(str, overrides)], project, compose)
+    jobs = sweep_jobs.listed([[*each, *how] for each in ledger.jobs.values()], project)
     changed = [job for job in jobs if job.job_id not in ledger.jobs]
     if changed or len(jobs) != len(ledger.jobs):
         shown = " ".join(changed[0].request.overrides) if changed else ""
@@ -152,8 +130,7 @@ def _resume(wanted: str, arguments: Sequence[str], project: Project, launcher: A
             "undo the change to go on, or start a new sweep",
             code="changed",
         )
-    _check_plugins(jobs, project)
-    _check_catalog(jobs)
+    sweep_jobs.check(jobs, project)
     return _run(jobs, ledger, project, launcher)
 
 
@@ -162,43 +139,6 @@ def _ledger(jobs: Sequence[Job], arguments: Sequence[str], project: Project) -> 
 
     runs_dir = project.root / jobs[0].request.spec.runs_dir
     return Ledger.create(runs_dir, arguments, {job.job_id: list(job.request.overrides) for job in jobs})
-
-
-def _check_plugins(jobs: Sequence[Job], project: Project) -> None:
-    """Every runtime that is chosen exists, is allowed and takes its options."""
-    from worldflux.cli.session import make_plugin
-
-    seen: set[str] = set()
-    for job in jobs:
-        runtime = job.request.spec.runtime
-        key = f"{runtime.target} {sorted(runtime.options.items(), key=lambda item: item[0])}"
-        if key not in seen:
-            make_plugin(job.request, project)
-            seen.add(key)
-
-
-def _check_catalog(jobs: Sequence[Job]) -> None:
-    """Every adapter is known and every input is here; what a guard refuses is left to its own run.
-
-    Raises:
-        ConfigError: with the faults of all jobs, each once.
-    """
-    from worldflux.run.preflight import look_up
-
-    seen: set[tuple[Any, ...]] = set()
-    faults: list[Fault] = []
-    for job in jobs:
-        spec = job.request.spec
-        key = (spec.adapter, spec.inputs)
-        if key in seen:
-            continue
-        seen.add(key)
-        try:
-            look_up(job.request)
-        except UsageError as error:
-            faults.append(Fault(spec.recipe, error.problem, error.hint))
-    if faults:
-        raise ConfigError(faults, "nothing was run")
 
 
 def _run(jobs: Sequence[Job], ledger: Ledger, project: Project, launcher: Any) -> int:
@@ -333,7 +273,7 @@ class Sweep:
     def _prepared(self, job: Job) -> tuple[RuntimePlugin, Place, Ready] | WorldFluxError:
         """What a job needs and leaves nothing behind; an error is told when it is the job's turn."""
         from worldflux.cli.session import make_plugin
-        from worldflux.run.engine import prepare
+        from worldflux.run.ready import prepare
 
         try:
             plugin = make_plugin(job.request, self.project)

@@ -120,14 +120,15 @@ def grow(root: Path, jobs: int) -> None:
 
 def composition() -> float:
     """Milliseconds of processor time to compose, check and name one job of a sweep."""
+    from worldflux.config.compose import Composer
+    from worldflux.config.jobs import compose_jobs
     from worldflux.config.project import load_project
-    from worldflux.config.sweep import compose_jobs
 
-    project = load_project()
+    compose = Composer(load_project()).compose
     jobs = [["+recipe=cpu-smoke", f"seed={seed}"] for seed in range(300)]
-    compose_jobs(jobs[:1], project, {})  # imports
+    compose_jobs(jobs[:1], compose, {})  # imports
     begun = time.process_time()
-    compose_jobs(jobs, project, {})
+    compose_jobs(jobs, compose, {})
     return (time.process_time() - begun) / len(jobs) * 1000
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from worldflux.cli import elsewhere, sweep
+from worldflux.config.compose import Composer
+from worldflux.config.jobs import compose_jobs
 from worldflux.config.project import load_project
-from worldflux.config.sweep import compose_jobs
 
 
 @pytest.mark.parametrize("launcher", [None, "another"])
@@ -30,7 +31,7 @@ def test_garbage_is_collected_while_jobs_run(
     for kind in (sweep.Sweep, elsewhere.Elsewhere):
         monkeypatch.setattr(kind, "run", run)
     project = load_project()
-    jobs = compose_jobs([["+recipe=noop", "seed=1"]], project, {})
+    jobs = compose_jobs([["+recipe=noop", "seed=1"]], Composer(project).compose, {})
     gc.disable()
     try:
         assert sweep._run(jobs, sweep._ledger(jobs, [], project), project, launcher) == 1

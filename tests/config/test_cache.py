@@ -1,4 +1,4 @@
-"""Compositions of sweeps are remembered, and never when anything they depend on has changed."""
+"""Compositions are remembered, and never when anything they depend on has changed."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ import sys
 from pathlib import Path
 
 import pytest
+from plain_specs import plain_spec
 
 from worldflux.config import cache
-from worldflux.config.cache import compose_all_cached, compose_cached
+from worldflux.config.cache import Memory, compose_cached
 from worldflux.config.compose import Composer
-from worldflux.config.project import Project, load_project
+from worldflux.config.project import load_project
 from worldflux.config.request import RunRequest
 from worldflux.config.spec import RunSpec
+from worldflux.errors import ConfigError
 
-RECIPE = "command: [python, x.py, '${seed}']\nseed: 0\n"
+RECIPE = "command: [python, x.py, '${seed}', '${params.n}']\nparams: {n: 0}\nseed: 0\n"
 
 
 @pytest.fixture
@@ -31,42 +33,44 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-class Sweep:
-    """Composes the same jobs every time, and counts how often."""
-
-    def __init__(self, *jobs: list[str]) -> None:
-        self.jobs, self.times = jobs, 0
-
-    def ask(self, project: Project, *words: str) -> list[RunRequest]:
-        def compose() -> list[RunRequest]:
-            self.times += 1
-            composer = Composer(project)
-            return [composer.compose(job) for job in self.jobs]
-
-        return compose_all_cached(project, words, compose)
+def composed(request: RunRequest) -> bool:
+    """Whether a run was composed, rather than remembered."""
+    return isinstance(request.spec, RunSpec)
 
 
-def test_a_remembered_sweep_is_the_same(root: Path) -> None:
-    """The second time nothing is composed, and every job reads the same for everybody."""
+def same(one: RunRequest, other: RunRequest) -> bool:
+    """Whether two requests read the same for everybody."""
+    first, second = ({**vars(each), "spec": plain_spec(each.spec)} for each in (one, other))
+    return repr(first) == repr(second)
+
+
+def test_other_numbers_need_no_composition(root: Path) -> None:
+    """Seeds and parameters are written into what is remembered, also by another command, and later."""
     project = load_project(root)
-    sweep = Sweep(*(["+recipe=a", f"seed={seed}", "tags=[x]"] for seed in range(5)))
-    first, second = sweep.ask(project, "w"), sweep.ask(project, "w")
-    assert sweep.times == 1 and not any(isinstance(each.spec, RunSpec) for each in second)
-    for one, other in zip(first, second, strict=True):
-        assert (one.overrides, one.config, one.parameters, one.choices, one.lock) == (
-            other.overrides, other.config, other.parameters, other.choices, other.lock
-        )  # fmt: skip
-        assert (one.spec.command, one.spec.seed, one.spec.tags) == (
-            other.spec.command, other.spec.seed, other.spec.tags
-        )  # fmt: skip
-    assert sweep.ask(project, "other words") and sweep.times == 2
+    assert composed(compose_cached(project, ["+recipe=a", "seed=0", "params.n=1", "tags=[x]"]))
+    memory = Memory(project)
+    for seed, n in ((0, "1"), (7, "2.5"), (9, "-3")):
+        words = ["+recipe=a", f"seed={seed}", f"params.n={n}", "tags=[x]"]
+        request = memory.compose(words)
+        assert not composed(request) and same(request, Composer(project).compose(words))
+        assert request.spec.command == ("python", "x.py", str(seed), n)
+    assert composed(memory.compose(["+recipe=a", "seed=0", "params.n=1", "tags=[y]"]))
+
+
+@pytest.mark.parametrize("words", [["seed=-1"], ["seed=1.5"], ["timeout=-1"], ["params.none=1"]])
+def test_a_wrong_number_is_still_wrong(root: Path, words: list[str]) -> None:
+    """What is remembered of good numbers does not let bad ones pass."""
+    project = load_project(root)
+    for good in (["seed=1"], ["timeout=1"], ["params.n=1"]):
+        compose_cached(project, ["+recipe=a", *good])
+    with pytest.raises(ConfigError):
+        compose_cached(project, ["+recipe=a", *words])
 
 
 @pytest.mark.parametrize("change", ["recipe", "shadow", "new", "conf", "project"])
 def test_any_file_that_could_matter_makes_it_void(root: Path, change: str) -> None:
     """A recipe edited, shadowed or added, a configuration file, the project's own: composed again."""
-    project, sweep = load_project(root), Sweep(["+recipe=b", "seed=1"])
-    sweep.ask(project, "w")
+    compose_cached(load_project(root), ["+recipe=b", "seed=1"])
     path, text = {
         "recipe": ("recipes/b/recipe.yaml", RECIPE.replace("seed: 0", "seed: 9")),
         "shadow": ("recipes/b.yaml", RECIPE),
@@ -76,51 +80,81 @@ def test_any_file_that_could_matter_makes_it_void(root: Path, change: str) -> No
     }[change]
     (root / path).parent.mkdir(parents=True, exist_ok=True)
     (root / path).write_text(text)
-    sweep.ask(load_project(root), "w")
-    assert sweep.times == 2
+    assert composed(compose_cached(load_project(root), ["+recipe=b", "seed=1"]))
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"runs": 1}', b'{"runs": [{}]}', b"\xff"])
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"spec": 1}', b"{}", b"\xff"])
 def test_garbage_is_ignored(root: Path, content: bytes) -> None:
     """What is no memory costs time, not correctness."""
-    project, sweep = load_project(root), Sweep(["+recipe=a", "seed=1"])
-    sweep.ask(project, "w")
-    (kept,) = (root / ".worldflux" / "composed-sweeps").iterdir()
+    project = load_project(root)
+    compose_cached(project, ["+recipe=a", "seed=1"])
+    (kept,) = (root / ".worldflux" / "composed").iterdir()
     kept.write_bytes(content)
-    assert sweep.ask(project, "w")[0].spec.seed == 1 and sweep.times == 2
+    again = compose_cached(project, ["+recipe=a", "seed=1"])
+    assert again.spec.seed == 1 and composed(again)
 
 
 def test_a_folder_of_memories_has_an_end(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither many sweeps nor one of many jobs fill the disk."""
-    project, sweep = load_project(root), Sweep(["+recipe=a", "seed=1"], ["+recipe=a", "seed=2"])
-    for number in range(14):
-        sweep.ask(project, f"w{number}")
-    folder = root / ".worldflux" / "composed-sweeps"
-    assert len(list(folder.iterdir())) == 11
-    monkeypatch.setattr(cache, "MAX_RUNS", 1)
-    sweep.ask(project, "many")
-    sweep.ask(project, "many")
-    assert sweep.times == 16 and len(list(folder.iterdir())) == 11
+    """Neither many commands nor one of many different jobs fill the disk; what is in use stays."""
+    monkeypatch.setattr(cache, "MAX_ENTRIES", 5)
+    monkeypatch.setattr(cache, "MAX_NEW", 3)
+    project, folder = load_project(root), root / ".worldflux" / "composed"
+    memory = Memory(project)
+    for number in range(4):
+        memory.compose(["+recipe=a", f"name=n{number}"])
+    assert len(list(folder.iterdir())) == 3
+    for path in folder.iterdir():
+        os.utime(path, (1_600_000_000, 1_600_000_000))
+    assert not composed(compose_cached(project, ["+recipe=a", "name=n1"]))
+    for number in range(4, 8):
+        compose_cached(project, ["+recipe=a", f"name=n{number}"])
+    assert len(list(folder.iterdir())) == 5
+    assert not composed(compose_cached(project, ["+recipe=a", "name=n1"]))
+
+
+def test_a_name_made_of_numbers_is_checked_each_time(root: Path) -> None:
+    """Where a reference leads a number to a place with rules of its own, the run is composed, and
+    only the first of many such jobs is kept."""
+    (root / "recipes/a.yaml").write_text(RECIPE + "name: 'run ${seed}'\n")
+    os.utime(root / "recipes/a.yaml", (1_600_000_000, 1_600_000_000))
+    memory = Memory(load_project(root))
+    assert [memory.compose(["+recipe=a", f"seed={n}"]).spec.name for n in range(3)] == [
+        "run 0",
+        "run 1",
+        "run 2",
+    ]
+    assert len(list((root / ".worldflux" / "composed").iterdir())) == 1
+
+
+def test_what_json_would_change_is_not_kept(root: Path) -> None:
+    """A key that is a number stays one, however often the run is repeated."""
+    for _ in range(2):
+        request = compose_cached(load_project(root), ["+recipe=a", "+params.deep={1: one}"])
+        assert request.spec.params == {"n": 0, "deep": {1: "one"}}
 
 
 def test_a_secret_that_was_typed_is_kept_nowhere(root: Path) -> None:
     """A run with it is refused, and no memory of its configuration is left behind."""
     token = "ghp_" + "q7Yt2Lm9Xc4Vb8Nn1Ks5Jd3Hf6Ga0Pz2Rw4E"
-    words = ["+recipe=a", f"+env.set.UPSTREAM={token}"]
-    compose_cached(load_project(root), words)
-    Sweep(words).ask(load_project(root), *words)
+    for seed in range(2):
+        compose_cached(load_project(root), ["+recipe=a", f"+env.set.UPSTREAM={token}", f"seed={seed}"])
     assert not (root / ".worldflux").exists()
 
 
-def test_the_second_sweep_needs_no_hydra(root: Path) -> None:
-    """The same command line starts without the libraries that took most of the time of the first."""
+@pytest.mark.parametrize(
+    "words", [["seed=1,2"], ["seed=range(3,5)"], ["sweep.max_parallel=2", "sweep.seeds=2"]]
+)
+def test_the_second_sweep_needs_no_hydra(root: Path, words: list[str]) -> None:
+    """Seeds that were never run before start without the libraries that took most of the time of the first."""
     script = (
         "import sys; from worldflux.run import pool; from worldflux.cli import hydra_app\n"
         "pool.Pool.run = lambda self, jobs: print(len(jobs), sorted({'hydra', 'pydantic'} & set(sys.modules)))\n"
-        "sys.argv = ['worldflux-run', '-m', '+recipe=a,b', 'seed=1,2']; hydra_app.main()"
+        "sys.argv = ['worldflux-run', '-m', '+recipe=a,b', *sys.argv[1:]]; hydra_app.main()"
     )
     said = [
-        subprocess.run([sys.executable, "-c", script], cwd=root, capture_output=True, text=True).stdout
-        for _ in range(2)
+        subprocess.run(
+            [sys.executable, "-c", script, *typed], cwd=root, capture_output=True, text=True
+        ).stdout
+        for typed in ([*words[:-1], "seed=8,9"], words)
     ]
     assert "4 ['hydra', 'pydantic']" in said[0] and "4 []" in said[1]

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 from nightly import times
 from omegaconf import OmegaConf
+from plain_specs import plain_spec
 
-from worldflux.config.cache import compose_cached
+from worldflux.config.cache import Memory, compose_cached
 from worldflux.config.compose import Composer
 from worldflux.config.project import Project, builtin_dir, load_project
 from worldflux.config.spec import RunSpec, parse_seconds
@@ -134,27 +135,30 @@ def _with_other_values(rng: random.Random, job: list[str]) -> list[str]:
     ]
 
 
-def _outcome(composer: Composer, overrides: list[str]) -> Any:
+def _outcome(composer: Composer | Memory, overrides: list[str]) -> Any:
     """All of what comes out of a composition, with the type of every value."""
     try:
         request = composer.compose(overrides)
     except ConfigError as error:
         return [(fault.where, fault.problem, fault.hint) for fault in error.faults]
-    return {key: repr(value) for key, value in vars(request).items()}
+    return {**{key: repr(value) for key, value in vars(request).items()}, "spec": plain_spec(request.spec)}
 
 
 @pytest.mark.parametrize("seed", range(times(3, 6)))
 def test_a_job_is_the_same_whatever_was_composed_before(seed: int, tmp_path: Path) -> None:
-    """Jobs of one sweep share work, and each comes out as if it had been composed alone: values, types,
-    order, faults. Half of them differ from another one in plain values only."""
+    """Jobs of one sweep share work, and with those of earlier commands, and each comes out as if it had been
+    composed alone: values, types, order, faults. Half of them differ from another one in plain values only."""
     rng = random.Random(seed)
     project = write(tmp_path, VARIED)
-    shared = Composer(project)
+    _age(tmp_path)
+    shared, memory = Composer(project), Memory(project)
     jobs = [_job(rng) for _ in range(10)]
     for job in list(jobs):
         jobs += [_with_other_values(rng, job) for _ in range(3)]
-    for job in jobs:
-        assert _outcome(shared, job) == _outcome(Composer(project), job), job
+    alone = [_outcome(Composer(project), job) for job in jobs]
+    for way in (shared, memory, Memory(project)):
+        for job, expected in zip(jobs, alone, strict=True):
+            assert _outcome(way, job) == expected, job
 
 
 def test_jobs_that_differ_in_values_are_not_composed_again(

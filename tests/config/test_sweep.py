@@ -11,10 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from nightly import times
 
+from worldflux.config.compose import Composer
 from worldflux.config.grammar import as_override
 from worldflux.config.job import job_id_of
+from worldflux.config.jobs import compose_jobs
+from worldflux.config.plan import plain_plan
 from worldflux.config.project import Project, load_project
-from worldflux.config.sweep import compose_jobs, plan_jobs
+from worldflux.config.sweep import plan_jobs
 from worldflux.errors import ConfigError
 
 RECIPE = "command: [python, x.py, '${seed}']\nparams: {a: 0, b: x}\nseed: 0\n"
@@ -31,7 +34,7 @@ def project(tmp_path: Path) -> Project:
 def jobs(project: Project, *words: str) -> list[tuple[Any, ...]]:
     """(recipe, seed, a, b) of every job."""
     plan = plan_jobs(list(words), {}, project)
-    specs = [job.request.spec for job in compose_jobs(plan.jobs, project, plan.settings)]
+    specs = [job.request.spec for job in compose_jobs(plan.jobs, Composer(project).compose, plan.settings)]
     return [(spec.recipe, spec.seed, spec.params["a"], spec.params["b"]) for spec in specs]
 
 
@@ -88,7 +91,7 @@ def test_a_job_is_its_configuration(project: Project) -> None:
     """The id stays when the order of words or the way of the sweep changes, and changes with a value."""
 
     def one(*words: str) -> str:
-        return job_id_of(compose_jobs([list(words)], project, {})[0].request)
+        return job_id_of(compose_jobs([list(words)], Composer(project).compose, {})[0].request)
 
     same = {
         one("+recipe=r", "seed=1", "params.a=2"),
@@ -141,3 +144,56 @@ _values = st.recursive(
 def test_any_value_of_a_file_survives_the_grammar(value: Any) -> None:
     """What a file holds is what the job gets."""
     assert OverridesParser.create().parse_override(as_override("key", value)).value() == value
+
+
+_words = st.builds(
+    "{}{}={}".format,
+    st.sampled_from(["", "+", "~"]),
+    st.sampled_from(["recipe", "seed", "params.a", "params.b_1", "sweep.seeds", "sweep.order", "sweep.file"]),
+    st.sampled_from(
+        ["r", "a-b", "0.5", "1e-3", "a/b", "01", "1_0", "true", "''", "[1,2]", "range(2,9,3)", "range(3)"]
+    )
+    | st.lists(
+        st.sampled_from(
+            ["1", "-2", "0", "00", "x", "y_1", "a-b", "null", "True", "nan", "0.50", "1e3", "", "a b"]
+        ),
+        min_size=1,
+        max_size=4,
+    ).map(",".join)
+    | st.builds("range({},{})".format, st.integers(-3, 3), st.integers(-3, 3)),
+)
+
+
+@settings(max_examples=times(150, 600), deadline=None)
+@given(words=st.lists(_words, min_size=1, max_size=4))
+def test_plain_words_mean_what_they_mean_to_hydra(words: list[str], tmp_path_factory: Any) -> None:
+    """What is understood without Hydra is understood in the same way."""
+    found = plain_plan(words)
+    if found is not None:
+        project = load_project(tmp_path_factory.getbasetemp())
+        assert found == plan_jobs(words, {}, project), words
+
+
+@pytest.mark.parametrize(
+    ("words", "count"),
+    [
+        (["+recipe=r,s", "seed=range(4)"], 8),
+        (["recipe=team/r", "sweep.seeds=3", "sweep.max_parallel=2", "runtime=local"], 3),
+        (["+recipe=r", "params.a=range(0,10,3)", "params.b=x,y-z"], 8),
+        (["+recipe=r", "params.lr=0.5", "seed=3,1,2"], 3),
+    ],
+)
+def test_most_sweeps_are_plain(words: list[str], count: int) -> None:
+    """The usual words do not need Hydra to be told apart."""
+    plan = plain_plan(words)
+    assert plan is not None and len(plan.jobs) == count
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["sweep.file=jobs.csv", "sweep.zip=[a,b]", "sweep.seeds=0", "seed=range(20000)", "seed=range(3,1)", "a='b'",
+     "a=1e-3,1e-4", "a=true,false", "~a", "a=${b}", "a=choice(1,2)", "sweep.include=x"],
+)  # fmt: skip
+def test_all_others_are_left_to_hydra(word: str) -> None:
+    """Whatever has a meaning that is not plain."""
+    assert plain_plan(["+recipe=r", word]) is None

@@ -65,11 +65,13 @@ def launch(launcher: Any, job_overrides: Sequence[Sequence[str]]) -> list[Any]:
         UsageError: the sweeper optimizes, and no objective is named.
     """
     from worldflux.cli.worker import check_objective
+    from worldflux.config.compose import Composer
     from worldflux.config.hydra_main import chosen_sweeper, job_return
-    from worldflux.config.sweep import compose_jobs
+    from worldflux.config.jobs import compose_jobs
 
     project = load_project()
-    jobs = [compose_jobs([list(overrides)], project, {})[0] for overrides in job_overrides]
+    compose = Composer(project).compose
+    jobs = [compose_jobs([list(overrides)], compose, {})[0] for overrides in job_overrides]
     check_objective([job.request for job in jobs], chosen_sweeper(launcher.config))
     # Other sweepers write their results there, and expect it to exist.
     os.makedirs(launcher.config.hydra.sweep.dir, exist_ok=True)

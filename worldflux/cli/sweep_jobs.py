@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from worldflux.errors import ConfigError, Fault, UsageError
@@ -22,15 +22,16 @@ def described(arguments: Sequence[str], params: Mapping[str, Any], project: Proj
     Raises:
         ConfigError: with the faults of all jobs.
     """
+    from worldflux.config.cache import Memory
+    from worldflux.config.jobs import compose_jobs
+    from worldflux.config.plan import plain_plan
 
-    def compose() -> list[Job]:
-        from worldflux.config.sweep import compose_jobs, plan_jobs
+    plan = plain_plan(arguments) if not params else None
+    if plan is None:
+        from worldflux.config.sweep import plan_jobs
 
         plan = plan_jobs(arguments, params, project)
-        return compose_jobs(plan.jobs, project, plan.settings)
-
-    of_a_file = any("sweep.file" in text for text in arguments)
-    return compose() if params or of_a_file else _remembered(arguments, project, compose)
+    return compose_jobs(plan.jobs, Memory(project).compose, plan.settings)
 
 
 def listed(overrides: Sequence[Sequence[str]], project: Project) -> list[Job]:
@@ -39,22 +40,10 @@ def listed(overrides: Sequence[Sequence[str]], project: Project) -> list[Job]:
     Raises:
         ConfigError: with the faults of all jobs.
     """
+    from worldflux.config.cache import Memory
+    from worldflux.config.jobs import compose_jobs
 
-    def compose() -> list[Job]:
-        from worldflux.config.sweep import compose_jobs
-
-        return compose_jobs(overrides, project, {})
-
-    return _remembered(["sweep.resume", *map(str, overrides)], project, compose)
-
-
-def _remembered(words: Sequence[str], project: Project, compose: Callable[[], list[Job]]) -> list[Job]:
-    """The jobs of a sweep; those of one that was composed before are not composed again."""
-    from worldflux.config.cache import compose_all_cached
-    from worldflux.config.job import Job, job_id_of
-
-    requests = compose_all_cached(project, words, lambda: [job.request for job in compose()])
-    return [Job(job_id_of(request), request) for request in requests]
+    return compose_jobs(overrides, Memory(project).compose, {})
 
 
 def check(jobs: Sequence[Job], project: Project) -> None:

@@ -1,10 +1,10 @@
-"""Compositions remembered, so that the same command starts several times faster the next time.
+"""Compositions remembered, so that the next run starts several times faster.
 
-Loading Hydra, OmegaConf and pydantic takes most of the time of a short run. What they made of the
-same words and the same files is kept in `.worldflux/composed/` (of sweeps, in `composed-sweeps/`), under
-a digest of everything that the result depends on: the words, the versions, and name, size and time of
-every file that was or could have been read. A configuration that reads the environment or calls any
-other resolver is never kept. The folders may be deleted at any time.
+Loading Hydra, OmegaConf and pydantic takes most of the time of a short run. What they made of words and
+files is kept in `.worldflux/composed/`, under a digest of everything that the result depends on: the
+words, less the numbers that a `Template` can write itself, the versions, and name, size and time of every
+file that was or could have been read. A configuration that reads the environment or calls any other
+resolver is never kept. The folder may be deleted at any time.
 """
 
 from __future__ import annotations
@@ -15,26 +15,94 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 from worldflux import __version__
 from worldflux.config.project import PROJECT_FILE, RECIPE_FILES, Project, builtin_dir
+from worldflux.config.recipes import all_recipes
 from worldflux.config.request import RunRequest
+from worldflux.config.template import REFERRING, Shape, Template, shape_of
 
 if TYPE_CHECKING:
+    from worldflux.config.compose import Composer
     from worldflux.config.spec import RunSpec
 
-FORMAT = 2
-#: Compositions of a project that are kept, of single runs and of sweeps.
-MAX_ENTRIES = {"composed": 200, "composed-sweeps": 10}
-#: Runs of a sweep up to which it is kept; some kilobytes each.
-MAX_RUNS = 1000
+FORMAT = 3
+#: Compositions of a project that are kept, and those that one command may add.
+MAX_ENTRIES, MAX_NEW = 200, 50
 #: A file changed this recently could change again within one tick of its clock; nanoseconds.
 RACY_NS = 2 * 10**9
 _LIBRARIES = ("hydra", "omegaconf", "pydantic")
+
+
+class Memory:
+    """Composes runs of one project, out of what is remembered where that is possible."""
+
+    def __init__(self, project: Project) -> None:
+        self._project = project
+        self._folder = project.root / ".worldflux" / "composed"
+        self._stamp = _stamp_of(project)
+        self._templates: dict[str, Template | None] = {}
+        self._composer: Composer | None = None
+        self._added = 0
+
+    def compose(self, overrides: Sequence[str]) -> RunRequest:
+        """What `Composer.compose` gives for these overrides.
+
+        Raises:
+            ConfigError: as `Composer.compose`; faults are never remembered.
+        """
+        shape, changes = shape_of(overrides)
+        for words in dict.fromkeys([shape, tuple(overrides)]):
+            template = self._template(words)
+            made = template.write(overrides, changes) if template is not None else None
+            if made is not None:
+                return made
+        if self._composer is None:
+            from worldflux.config.compose import Composer
+
+            self._composer = Composer(self._project)
+        request = self._composer.compose(overrides)
+        texts = self._composer.texts(overrides) if changes else None
+        if texts is not None and all(path[0] in REFERRING for path in texts):
+            self._keep(shape, request, list(changes), texts)
+        elif not (changes and self._added):  # of a sweep that has to be composed job by job, the first one
+            self._keep(tuple(overrides), request, [], {})
+        return request
+
+    def _path(self, words: Shape) -> Path | None:
+        if self._stamp is None:
+            return None
+        key = json.dumps([self._stamp, words]).encode("utf-8", "backslashreplace")
+        return self._folder / f"{hashlib.sha256(key).hexdigest()[:40]}.json"
+
+    def _template(self, words: Shape) -> Template | None:
+        path = self._path(words)
+        if path is None:
+            return None
+        if path.name not in self._templates:
+            self._templates[path.name] = _load(path)
+        return self._templates[path.name]
+
+    def _keep(
+        self, words: Shape, request: RunRequest, keys: list[str], texts: Mapping[tuple[Any, ...], list[Any]]
+    ) -> None:
+        path = self._path(words)
+        if path is None or self._added >= MAX_NEW or not _is_pure(request.config):
+            return
+        if _secret(request.overrides) or _stamp_of(self._project) != self._stamp:
+            return
+        self._added += 1
+        entry = {
+            **_entry(request),
+            "keys": keys,
+            "texts": [[_listed(path), _listed(texts[path])] for path in texts],
+        }
+        _store(path, entry)
+        self._templates[path.name] = _load(path)
 
 
 def compose_cached(project: Project, overrides: Sequence[str]) -> RunRequest:
@@ -43,48 +111,7 @@ def compose_cached(project: Project, overrides: Sequence[str]) -> RunRequest:
     Raises:
         ConfigError: as `Composer.compose`; faults are never remembered.
     """
-    from worldflux.config.compose import Composer
-
-    def compose() -> list[RunRequest]:
-        return [Composer(project).compose(overrides)]
-
-    named = [text.partition("=")[2] for text in overrides if text.lstrip("+").startswith("recipe=")]
-    return _remembered("composed", project, overrides, named, compose)[0]
-
-
-def compose_all_cached(
-    project: Project, words: Sequence[str], compose: Callable[[], list[RunRequest]]
-) -> list[RunRequest]:
-    """What `compose()` gives for a sweep that is described by `words`, remembered from the last time if possible.
-
-    Args:
-        words: all that it depends on besides the files of recipes and configuration.
-
-    Raises:
-        ConfigError: as `compose`; faults are never remembered.
-    """
-    from worldflux.config.recipes import all_recipes
-
-    return _remembered("composed-sweeps", project, words, all_recipes(project), compose)
-
-
-def _remembered(
-    kind: str,
-    project: Project,
-    words: Sequence[str],
-    recipes: Sequence[str],
-    compose: Callable[[], list[RunRequest]],
-) -> list[RunRequest]:
-    key = _key(project, words, recipes)
-    path = project.root / ".worldflux" / kind / f"{key}.json" if key else None
-    found = _load(path) if path is not None else None
-    if found is not None:
-        return found
-    made = compose()
-    pure = len(made) <= MAX_RUNS and all(_is_pure(request.config) for request in made)
-    if path is not None and pure and not _secret(words) and key == _key(project, words, recipes):
-        _store(path, made, MAX_ENTRIES[kind])
-    return made
+    return Memory(project).compose(overrides)
 
 
 def _secret(words: Sequence[str]) -> bool:
@@ -94,19 +121,19 @@ def _secret(words: Sequence[str]) -> bool:
     return bool(Gate.from_environment(os.environ).check(json.dumps(list(words)).encode()))
 
 
-def _key(project: Project, words: Sequence[str], recipes: Sequence[str]) -> str | None:
-    """Digest of all that a composition depends on, or None when a file is too fresh to trust."""
+def _stamp_of(project: Project) -> str | None:
+    """Digest of all that compositions depend on besides the words; None when a file is too fresh to trust."""
     newest = time.time_ns() - RACY_NS
-    seen: list[Any] = [FORMAT, __version__, sys.version_info[:3], str(project.root), list(words)]
+    seen: list[Any] = [FORMAT, __version__, sys.version_info[:3], str(project.root)]
     for library in _LIBRARIES:
         spec = importlib.util.find_spec(library)
         seen.append(_stamp(spec.origin) if spec and spec.origin else None)
-    for file in _files(project, recipes):
+    for file in _files(project, all_recipes(project)):
         stamp = _stamp(file)
         if stamp is not None and stamp[1] > newest:
             return None
         seen.append([file, stamp])
-    return hashlib.sha256(json.dumps(seen).encode("utf-8", "backslashreplace")).hexdigest()[:40]
+    return hashlib.sha256(json.dumps(seen).encode("utf-8", "backslashreplace")).hexdigest()
 
 
 def _stamp(path: str) -> list[int] | None:
@@ -141,38 +168,54 @@ def _is_pure(value: Any) -> bool:
     return not (isinstance(value, str) and "${" in value and ":" in value)
 
 
-def _store(path: Path, requests: Sequence[RunRequest], most: int) -> None:
-    """Keep compositions; a folder that can not be written is no reason to fail."""
+def _store(path: Path, entry: dict[str, Any]) -> None:
+    """Keep a composition that JSON can hold; a folder that can not be written is no reason to fail."""
     temporary = path.with_suffix(f".{os.getpid()}.tmp")
     try:
+        text = json.dumps(entry)
+        if json.loads(text) != entry:
+            return
         path.parent.mkdir(parents=True, exist_ok=True)
-        _make_room(path.parent, most)
-        entries = [_entry(request) for request in requests]
-        temporary.write_text(json.dumps({"runs": entries}), encoding="utf-8")
+        _make_room(path.parent)
+        temporary.write_text(text, encoding="utf-8")
         os.replace(temporary, path)
     except (OSError, ValueError, TypeError):
         temporary.unlink(missing_ok=True)
 
 
-def _make_room(folder: Path, most: int) -> None:
+def _make_room(folder: Path) -> None:
+    """Remove those that were not asked for the longest."""
     entries = sorted(folder.iterdir(), key=lambda entry: entry.stat().st_mtime_ns)
-    for entry in entries[: max(0, len(entries) - most)]:
+    for entry in entries[: max(0, len(entries) - MAX_ENTRIES + 1)]:
         entry.unlink(missing_ok=True)
 
 
-def _load(path: Path) -> list[RunRequest] | None:
-    """Kept compositions; None when there are none, or anything about them is not as expected."""
+def _load(path: Path) -> Template | None:
+    """A kept composition; None when there is none, or anything about it is not as expected."""
     try:
-        requests = [_request(entry) for entry in json.loads(path.read_bytes())["runs"]]
-        return requests if all(folder.is_dir() for folder in {r.source_dir for r in requests}) else None
-    except (OSError, ValueError, KeyError, TypeError):
+        entry = json.loads(path.read_bytes())
+        request = _request(entry)
+        if not request.source_dir.is_dir():
+            return None
+        os.utime(path)
+        texts = {tuple(place): [_tupled(piece) for piece in pieces] for place, pieces in entry["texts"]}
+        return Template(request, entry["keys"], texts)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
+
+
+def _listed(pieces: Sequence[Any]) -> list[Any]:
+    return [list(piece) if isinstance(piece, tuple) else piece for piece in pieces]
+
+
+def _tupled(piece: Any) -> Any:
+    return tuple(piece) if isinstance(piece, list) else piece
 
 
 def _entry(request: RunRequest) -> dict[str, Any]:
     return {
         "spec": _plain(request.spec),
-        "overrides": request.overrides,
+        "overrides": list(request.overrides),
         "config": request.config,
         "parameters": request.parameters,
         "recipe_file": str(request.recipe_file),

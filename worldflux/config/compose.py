@@ -8,7 +8,7 @@ its result; a test compares both over many trees.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,8 +29,9 @@ from worldflux.config.project import Project, builtin_dir
 from worldflux.config.recipe_files import RecipeFiles
 from worldflux.config.recipes import RECIPE_GROUP
 from worldflux.config.resolve import public_view, resolved, unresolvable
+from worldflux.config.simple_form import plain_change, variation_of
 from worldflux.config.sources import ProjectSource, RecipeSource, add_project_paths, collecting
-from worldflux.config.variation import Unclear, Variation, numeric_change, plain_change
+from worldflux.config.variation import Unclear, Variation, numeric_change
 from worldflux.errors import ConfigError, Fault
 
 if TYPE_CHECKING:
@@ -91,6 +92,11 @@ class Composer:
             self._variations[shape] = self._variation(config, composed, parsed, changes)
         return composed
 
+    def texts(self, overrides: Sequence[str]) -> Mapping[tuple[Any, ...], list[Any]] | None:
+        """Texts with references of a run that was composed, as in `Variation`; None when it can not be varied."""
+        variation = self._variations.get(self._shape(overrides)[0])
+        return variation.texts if variation is not None else None
+
     def _shape(self, overrides: Sequence[str]) -> tuple[tuple[str, ...], dict[str, Any]]:
         """What jobs have in common that differ in plain values only: texts, and keys; and those values."""
         shape: list[str] = []
@@ -139,7 +145,7 @@ class Composer:
         )
         if related or self._bases.get(key) is None:
             return None
-        return Variation.of(config, composed.config, composed.parameters, list(changes))
+        return variation_of(config, composed.config, composed.parameters, list(changes))
 
     def _varied(
         self, shape: tuple[str, ...], changes: dict[str, Any], overrides: tuple[str, ...]

@@ -20,6 +20,7 @@ from pydantic import (
     model_validator,
 )
 
+from worldflux.config.template import as_text
 from worldflux.manifest.names import PROJECT_NAME
 
 Task = Literal["generate", "rollout", "eval", "train"]
@@ -117,14 +118,7 @@ class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, defer_build=True)
 
 
-def _as_text(value: Any) -> Any:
-    """A number or boolean in a command or variable is meant as its text."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return str(value) if isinstance(value, int | float) else value
-
-
-Word = Annotated[str, BeforeValidator(_as_text)]
+Word = Annotated[str, BeforeValidator(as_text)]
 Tag = Annotated[Word, Field(min_length=1, max_length=64)]
 
 

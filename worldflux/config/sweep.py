@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -23,25 +22,11 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
-from worldflux.config.compose import Composer
 from worldflux.config.faults import override_fault
 from worldflux.config.grammar import as_override, cell_override
-from worldflux.config.job import Job, job_id_of
+from worldflux.config.plan import MAX_JOBS, PLANNING, Plan
 from worldflux.config.project import Project
 from worldflux.errors import ConfigError, Fault
-
-MAX_JOBS = 10_000
-#: Settings of the sweep as a whole, taken from the command line before there is any job.
-PLANNING = ("seeds", "zip", "file", "include", "exclude")
-
-
-@dataclass
-class Plan:
-    """What a command line asks for, before composition."""
-
-    settings: dict[str, Any] = field(default_factory=dict)
-    common: list[str] = field(default_factory=list)
-    jobs: list[list[str]] = field(default_factory=list)
 
 
 def plan_jobs(arguments: Sequence[str], params: Mapping[str, Any], project: Project) -> Plan:
@@ -76,32 +61,6 @@ def plan_jobs(arguments: Sequence[str], params: Mapping[str, Any], project: Proj
         raise ConfigError(faults, "nothing was run")
     plan.jobs = [[text for part in parts for text in part] for parts in product(*groups)]
     return plan
-
-
-def compose_jobs(jobs: Sequence[Sequence[str]], project: Project, settings: Mapping[str, Any]) -> list[Job]:
-    """Every job composed and checked; equal ones once; filtered by `include` and `exclude`.
-
-    Raises:
-        ConfigError: the faults of all jobs together; one that several jobs share is named once.
-    """
-    composer = Composer(project)
-    found: dict[str, Job] = {}
-    faults: list[tuple[Fault, int]] = []
-    keep = _condition(settings)
-    for index, overrides in enumerate(jobs):
-        try:
-            request = composer.compose(overrides)
-        except ConfigError as error:
-            faults += [(fault, index) for fault in error.faults]
-            continue
-        if keep(request.parameters):
-            job_id = job_id_of(request)
-            found.setdefault(job_id, Job(job_id, request))
-    if faults:
-        raise ConfigError(_merged(faults, len(jobs)), "nothing was run")
-    if not found:
-        raise ConfigError([Fault("sweep", "no job is left", "look at sweep.include and sweep.exclude")])
-    return list(found.values())
 
 
 def _parse(texts: Sequence[str], project: Project, faults: list[Fault]) -> Iterator[Override]:
@@ -191,41 +150,3 @@ def _zipped(
             groups.append(joined)
             joined = []
     return groups
-
-
-def _condition(settings: Mapping[str, Any]) -> Any:
-    """A test of resolved values by `include` and `exclude`."""
-    if not settings.get("include") and not settings.get("exclude"):
-        return lambda values: True
-    import jmespath
-    from jmespath.exceptions import JMESPathError
-
-    compiled: dict[str, list[Any]] = {"include": [], "exclude": []}
-    for kind, expressions in compiled.items():
-        given = settings.get(kind)
-        for text in given if isinstance(given, list) else [given] if given else []:
-            try:
-                expressions.append(jmespath.compile(str(text)))
-            except JMESPathError as error:
-                where = f"sweep.{kind}={text}"
-                problem = f"is not a JMESPath expression: {str(error).splitlines()[0]}"
-                raise ConfigError([Fault(where, problem, "such as: seed < `3` && task == 'eval'")]) from None
-
-    def keep(values: Any) -> bool:
-        wanted = all(expression.search(values) for expression in compiled["include"])
-        return wanted and not any(expression.search(values) for expression in compiled["exclude"])
-
-    return keep
-
-
-def _merged(faults: Sequence[tuple[Fault, int]], jobs: int) -> list[Fault]:
-    """Equal faults once, with the jobs they were found in."""
-    found: dict[Fault, list[int]] = {}
-    for fault, index in faults:
-        found.setdefault(fault, []).append(index)
-    merged = []
-    for fault, indexes in found.items():
-        shown = ", ".join(str(index) for index in indexes[:5]) + (", ..." if len(indexes) > 5 else "")
-        label = "" if len(indexes) == jobs else f"job{'s' if len(indexes) > 1 else ''} {shown}"
-        merged.append(Fault(fault.where, fault.problem, fault.hint, label))
-    return merged

@@ -9,38 +9,24 @@ references, resolvers, escapes, lists, keys that are added or removed.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
-
-from hydra.core.override_parser.types import Override, OverrideType
-from omegaconf import AnyNode, DictConfig, ListConfig
-
-from worldflux.config.resolve import raw_texts
 
 Path = tuple[Any, ...]
 
 #: A number of plain digits means itself in Hydra's grammar; it need not be asked.
-_NUMBER = re.compile(r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)=(-?(?:0|[1-9][0-9]{0,17}))", re.ASCII)
-_KEY = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*", re.ASCII)
-_REFERENCE = re.compile(r"\$\{([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)\}", re.ASCII)
+_NUMBER = re.compile(
+    r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)=(?:(-?(?:0|[1-9][0-9]{0,17}))|(-?(?:0|[1-9][0-9]{0,14})\.[0-9]{1,15}))",
+    re.ASCII,
+)
 
 
-def numeric_change(text: str) -> tuple[str, int] | None:
-    """Key and value of an override such as `params.n=3`; None for every other one."""
+def numeric_change(text: str) -> tuple[str, int | float] | None:
+    """Key and value of an override such as `params.n=3` or `params.lr=0.5`; None for every other one."""
     found = _NUMBER.fullmatch(text)
-    return (found[1], int(found[2])) if found else None
-
-
-def plain_change(override: Override) -> tuple[str, Any] | None:
-    """Key and value of an override that sets a key to a number, a truth value, null or a plain text."""
-    if override.type != OverrideType.CHANGE or override.package is not None or override.is_sweep_override():
+    if found is None:
         return None
-    value = override.value()
-    if not _KEY.fullmatch(override.key_or_group) or type(value) not in (int, float, bool, str, type(None)):
-        return None
-    if isinstance(value, str) and ("$" in value or "\\" in value or value == "???"):
-        return None
-    return override.key_or_group, value
+    return found[1], int(found[2]) if found[2] else float(found[3])
 
 
 class Unclear(Exception):
@@ -48,7 +34,11 @@ class Unclear(Exception):
 
 
 class Variation:
-    """A composition that can be written out with other values at some keys."""
+    """A composition that can be written out with other values at some keys.
+
+    Attributes:
+        texts: place of each text with references -> its pieces: literal ones, and paths it refers to.
+    """
 
     def __init__(
         self,
@@ -58,40 +48,18 @@ class Variation:
         texts: Mapping[Path, list[Any]],
     ) -> None:
         self._plain, self._values = plain, values
-        self._texts = texts
+        self.texts = texts
         self._keys = {key: tuple(key.split(".")) for key in keys}
         self._in_plain = _skeleton(self._keys.values())
         self._in_values = _skeleton([*self._keys.values(), *texts])
 
-    @classmethod
-    def of(
-        cls, config: DictConfig, plain: dict[str, Any], values: dict[str, Any], keys: Sequence[str]
-    ) -> Variation | None:
-        """The variation of a composition at these keys; None when it is not of the simple form.
+    def values_at(self, tree: Mapping[str, Any]) -> dict[str, Any]:
+        """What a composition has at the keys.
 
-        Args:
-            config: the composition.
-            plain: its unresolved values.
-            values: its resolved values.
+        Raises:
+            Unclear: it has no such place.
         """
-        paths = [tuple(key.split(".")) for key in keys]
-        texts = {path: _pieces(text) for path, text in raw_texts(plain) if "$" in text or "\\" in text}
-        indexed = {_indexed(plain, path): pieces for path, pieces in texts.items()}
-        for path in (*paths, *indexed):
-            if not _is_plain_node(config, path):
-                return None
-        found: dict[Path, list[Any]] = {}
-        for path, pieces in indexed.items():
-            if pieces is None:
-                return None
-            found[path] = pieces
-        variation = cls(plain, values, keys, found)
-        try:
-            same = {key: _at(plain, path) for key, path in variation._keys.items()}
-            again = variation.write(same)
-        except Unclear:
-            return None
-        return variation if _identical(again, (plain, values)) else None
+        return {key: _at(tree, path) for key, path in self._keys.items()}
 
     def write(self, changes: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         """Unresolved and resolved values with other values at the keys; they share what is the same.
@@ -105,12 +73,12 @@ class Variation:
             _set(plain, path, changes[key])
             _set(values, path, changes[key])
         known: dict[Path, Any] = {}
-        for path in self._texts:
+        for path in self.texts:
             _set(values, path, self._resolved(plain, path, known, 0))
         return plain, values
 
     def _resolved(self, plain: Any, path: Path, known: dict[Path, Any], depth: int) -> Any:
-        if path not in self._texts:
+        if path not in self.texts:
             value = _at(plain, path)
             if isinstance(value, (dict, list)) or value == "???":
                 raise Unclear
@@ -120,43 +88,10 @@ class Variation:
                 raise Unclear
             pieces = [
                 self._resolved(plain, piece, known, depth + 1) if isinstance(piece, tuple) else piece
-                for piece in self._texts[path]
+                for piece in self.texts[path]
             ]
             known[path] = pieces[0] if len(pieces) == 1 else "".join(map(str, pieces))
         return known[path]
-
-
-def _pieces(text: str) -> list[Any] | None:
-    """A text as literal pieces and paths it refers to; None when there is more in it."""
-    split = _REFERENCE.split(text)
-    if any("$" in piece or "\\" in piece for piece in split[::2]):
-        return None
-    return [
-        tuple(piece.split(".")) if index % 2 else piece
-        for index, piece in enumerate(split)
-        if index % 2 or piece
-    ]
-
-
-def _indexed(plain: Any, path: Sequence[str]) -> Path:
-    """A path of names as one that leads through lists by number."""
-    steps: list[Any] = []
-    for step in path:
-        steps.append(int(step) if isinstance(plain, list) else step)
-        plain = plain[steps[-1]] if not isinstance(plain, dict) or step in plain else None
-        if plain is None:
-            break
-    return tuple(steps)
-
-
-def _is_plain_node(config: DictConfig, path: Path) -> bool:
-    """Whether a value stands there that takes any other value as it is."""
-    node: Any = config
-    for step in path:
-        if not isinstance(node, (DictConfig, ListConfig)) or node._is_interpolation() or node._is_none():
-            return False
-        node = node._get_node(step)
-    return type(node) is AnyNode
 
 
 def _at(tree: Any, path: Path) -> Any:
@@ -190,14 +125,3 @@ def _copied(tree: Any, skeleton: Mapping[Any, Any]) -> Any:
     for step, inner in skeleton.items():
         copy[step] = _copied(tree[step], inner)
     return copy
-
-
-def _identical(one: Any, other: Any) -> bool:
-    """Equal, types and order of names included."""
-    if type(one) is not type(other):
-        return False
-    if isinstance(one, dict):
-        return list(one) == list(other) and all(_identical(one[key], other[key]) for key in one)
-    if isinstance(one, (list, tuple)):
-        return len(one) == len(other) and all(map(_identical, one, other))
-    return bool(one == other)

@@ -1,0 +1,101 @@
+"""Whether a composition is of the simple form that `Variation` can write out: asked of OmegaConf's own nodes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from hydra.core.override_parser.types import Override, OverrideType
+from omegaconf import AnyNode, DictConfig, ListConfig
+
+from worldflux.config.resolve import raw_texts
+from worldflux.config.variation import Path, Unclear, Variation
+
+_KEY = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*", re.ASCII)
+_REFERENCE = re.compile(r"\$\{([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)\}", re.ASCII)
+
+
+def plain_change(override: Override) -> tuple[str, Any] | None:
+    """Key and value of an override that sets a key to a number, a truth value, null or a plain text."""
+    if override.type != OverrideType.CHANGE or override.package is not None or override.is_sweep_override():
+        return None
+    value = override.value()
+    if not _KEY.fullmatch(override.key_or_group) or type(value) not in (int, float, bool, str, type(None)):
+        return None
+    if isinstance(value, str) and ("$" in value or "\\" in value or value == "???"):
+        return None
+    return override.key_or_group, value
+
+
+def variation_of(
+    config: DictConfig, plain: dict[str, Any], values: dict[str, Any], keys: Sequence[str]
+) -> Variation | None:
+    """The variation of a composition at these keys; None when it is not of the simple form.
+
+    Args:
+        config: the composition.
+        plain: its unresolved values.
+        values: its resolved values.
+    """
+    paths = [tuple(key.split(".")) for key in keys]
+    texts = {path: _pieces(text) for path, text in raw_texts(plain) if "$" in text or "\\" in text}
+    indexed = {_indexed(plain, path): pieces for path, pieces in texts.items()}
+    for path in (*paths, *indexed):
+        if not _is_plain_node(config, path):
+            return None
+    found: dict[Path, list[Any]] = {}
+    for path, pieces in indexed.items():
+        if pieces is None:
+            return None
+        found[path] = pieces
+    variation = Variation(plain, values, keys, found)
+    try:
+        again = variation.write(variation.values_at(plain))
+    except Unclear:
+        return None
+    return variation if _identical(again, (plain, values)) else None
+
+
+def _pieces(text: str) -> list[Any] | None:
+    """A text as literal pieces and paths it refers to; None when there is more in it."""
+    split = _REFERENCE.split(text)
+    if any("$" in piece or "\\" in piece for piece in split[::2]):
+        return None
+    return [
+        tuple(piece.split(".")) if index % 2 else piece
+        for index, piece in enumerate(split)
+        if index % 2 or piece
+    ]
+
+
+def _indexed(plain: Any, path: Sequence[str]) -> Path:
+    """A path of names as one that leads through lists by number."""
+    steps: list[Any] = []
+    for step in path:
+        steps.append(int(step) if isinstance(plain, list) else step)
+        plain = plain[steps[-1]] if not isinstance(plain, dict) or step in plain else None
+        if plain is None:
+            break
+    return tuple(steps)
+
+
+def _is_plain_node(config: DictConfig, path: Path) -> bool:
+    """Whether a value stands there that takes any other value as it is."""
+    node: Any = config
+    for step in path:
+        if not isinstance(node, (DictConfig, ListConfig)) or node._is_interpolation() or node._is_none():
+            return False
+        node = node._get_node(step)
+    return type(node) is AnyNode
+
+
+def _identical(one: Any, other: Any) -> bool:
+    """Equal, types and order of names included."""
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, dict):
+        return list(one) == list(other) and all(_identical(one[key], other[key]) for key in one)
+    if isinstance(one, (list, tuple)):
+        return len(one) == len(other) and all(map(_identical, one, other))
+    return bool(one == other)

@@ -2,8 +2,8 @@
 
 Prints jobs per second against `xargs -P2 python -c pass` and against Hydra's basic launcher with
 the same child, in turns in the same run, for a machine is never quiet; and processor seconds,
-which do not depend on who else is at work. A sweep that was composed before starts without Hydra: both
-kinds are measured. A longer sweep shows whether time and memory grow
+which do not depend on who else is at work. Measured are the first sweep of a project, which has to load
+Hydra, one over seeds that were never run before, and the same again. A longer sweep shows whether time and memory grow
 faster than the number of jobs. `bench_sweep.py [JOBS [LONG [ROUNDS]]]`, 200, 2000 and 3.
 """
 
@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import re
 import resource
+import shutil
 import statistics
 import subprocess
 import sys
@@ -78,16 +79,19 @@ def compare(root: Path, jobs: int, rounds: int) -> None:
         ways = {
             "xargs -P2 python -c pass": (jobs, ["sh", "-c", f"seq {jobs} | xargs -P2 -I_ {sys.executable} -c pass"]),
             "Hydra's basic launcher": (few, [sys.executable, "app.py", "-m", f"seed=range({few})"]),
+            "worldflux-run -m, first": (jobs, same),
             "worldflux-run -m, new": (jobs, [*same[:-1], f"seed=range({number * jobs},{(number + 1) * jobs})"]),
             "worldflux-run -m, again": (jobs, same),
         }  # fmt: skip
         for name, (count, words) in ways.items():
+            if name.endswith("first"):
+                shutil.rmtree(root / ".worldflux", ignore_errors=True)
             found.setdefault(name, []).append(cost(words, root, count))
     for name, costs in found.items():
         wall, cpu = (statistics.median(getattr(each, kind) for each in costs) for kind in ("wall", "cpu"))
         print(f"{name:26} {1 / wall:7.1f} jobs/s  {cpu * 1000:6.1f} ms of processor a job")
-    bare, basic, new, again = found.values()
-    for kind_of, ours in (("new", new), ("again", again)):
+    bare, basic, *sweeps = found.values()
+    for kind_of, ours in zip(("first", "new", "again"), sweeps, strict=True):
         for name, others, target in (("xargs", bare, 0.5), ("basic", basic, 6)):
             wall, cpu = (
                 statistics.median(

@@ -19,6 +19,7 @@ from worldflux.errors import RefusedError, WorldFluxError
 from worldflux.manifest import io
 from worldflux.manifest.model import Manifest
 from worldflux.manifest.numbers import json_number, portable
+from worldflux.manifest.validator import MAX_DEPTH
 
 VECTORS = Path(__file__).parents[1] / "fixtures" / "manifests"
 FULL = VECTORS / "valid" / "succeeded-full.json"
@@ -146,11 +147,14 @@ def test_what_json_can_not_hold_is_never_written(
 
 
 def test_endless_nesting_is_an_error_not_a_crash(record: Manifest, tmp_path: Path) -> None:
-    """Data that holds itself is refused with a message."""
+    """Data that holds itself is refused with a message, and in a checked record data that no reader has to follow."""
     endless: list[Any] = []
     endless.append(endless)
-    record.runtime["leaf"] = endless
-    for validate in (True, False):
+    deep: list[Any] = []
+    for _ in range(MAX_DEPTH):
+        deep = [deep]
+    for leaf, validate in ((endless, True), (endless, False), (deep, True)):
+        record.runtime["leaf"] = leaf
         with pytest.raises(WorldFluxError, match="nested deeper"):
             io.write(tmp_path / "manifest.json", record, validate=validate)
 

@@ -22,6 +22,7 @@ from nightly import times
 from prints import cheap
 
 from worldflux.errors import RefusedError
+from worldflux.manifest import secrets
 from worldflux.manifest.secrets import Gate, SecretRefused, fingerprint
 
 ALNUM = string.ascii_letters + string.digits
@@ -301,6 +302,28 @@ def test_the_environment_gives_names_and_the_gate_takes_values() -> None:
     ]
     harmless = [env[name] for name in list(env)[3:]]
     assert gate.check(document({"v": harmless, "names": sorted(env)})) == []
+
+
+def test_a_text_that_was_harmless_is_judged_by_its_place_and_by_what_is_known() -> None:
+    """That a text was found clean once does not help it under another name, or when its value is a known one."""
+    assert Gate().check(document({"note": HEX_KEY, "argv": ["run", HEX_KEY]})) == []
+    assert Gate().check(document({"password": HEX_KEY})) and Gate({"A": HEX_KEY}).check(
+        document({"note": HEX_KEY})
+    )
+    assert Gate().check(document({"argv": ["run", "--token", HEX_KEY]}))
+
+
+def test_a_secret_is_refused_as_often_as_it_comes() -> None:
+    """Only texts of documents without any secret are remembered, and not without end."""
+    token = drawn("ghp_", 36)
+    for _ in range(3):
+        assert [f.path for f in Gate().check(document({"note": "fine", "a": [token]}))] == ["/a/0"]
+    for number in range(100):
+        assert (
+            Gate().check(document([f"word {number} {n} " + "y " * (n % 2 * 500) for n in range(200)])) == []
+        )
+    assert len(secrets._clean) <= 2 * secrets.MOST_CLEAN
+    assert max(map(len, secrets._clean)) <= secrets.LONGEST_CLEAN
 
 
 def test_findings_are_capped() -> None:

@@ -13,6 +13,7 @@ import os
 import re
 import stat
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,7 +22,7 @@ from worldflux.manifest.canonical import canonical_json
 from worldflux.manifest.model import SCHEMA, SCHEMA_VERSION, STATUSES, Manifest, is_run_id
 from worldflux.manifest.numbers import UNSAFE
 from worldflux.manifest.storage import sweep, sync, write_bytes_atomic
-from worldflux.manifest.validator import prepare, unportable, validate
+from worldflux.manifest.validator import MAX_DEPTH, prepare, unportable, validate
 
 __all__ = [
     "MAX_BYTES",
@@ -71,8 +72,12 @@ def canonical(document: Mapping[str, Any]) -> bytes:
     try:
         return canonical_json(dict(document))
     except (ValueError, RecursionError):  # a TypeError is left out: the library raises ValueError for all
-        fault = unportable(document) or Fault("", "has no canonical form")
-        raise _invalid("the manifest can not be written as JSON", [fault]) from None
+        raise _no_form(document) from None
+
+
+def _no_form(document: Mapping[str, Any]) -> WorldFluxError:
+    fault = unportable(document) or Fault("", "has no canonical form")
+    return _invalid("the manifest can not be written as JSON", [fault])
 
 
 def write(
@@ -107,11 +112,17 @@ def write(
             "it was made by a newer worldflux: pip install -U worldflux",
             code="manifest-version",
         )
+    data: bytes | None = None
+    with suppress(ValueError, RecursionError):  # what is wrong is told with all other faults
+        data = canonical_json(dict(document))
     if validate:
-        faults = _validate(document)
+        # With fewer containers than levels that are allowed it can not be nested too deeply.
+        portable = data is not None and data.count(b"{") + data.count(b"[") < MAX_DEPTH
+        faults = _validate(document, portable=portable)
         if faults:
             raise _invalid(f"{path}: not a valid manifest, so it was not written", faults)
-    data = canonical(document)
+    if data is None:
+        raise _no_form(document)
     if len(data) > MAX_BYTES:
         raise WorldFluxError(
             f"{path}: the manifest would have {len(data)} bytes, more than {MAX_BYTES}",

@@ -99,8 +99,24 @@ def _secrets_of(name: str, value: str) -> Iterator[tuple[str, str]]:
                 yield f"{name} (password)", unquote(match.group(2), errors="surrogateescape")
 
 
+#: Texts that hold no secret by their looks; most of a document are in the next one again.
+_clean: set[str] = set()
+#: Texts that are kept there, and characters of the longest of them.
+MOST_CLEAN, LONGEST_CLEAN = 4096, 256
+
+
 def _looks(texts: list[str]) -> bool:
     """Whether any text may hold a secret by its looks; digests, most of a manifest, are left out."""
+    texts = [t for t in texts if t not in _clean]
+    found = _judged(texts)
+    if not found:
+        if len(_clean) > MOST_CLEAN:
+            _clean.clear()
+        _clean.update([t for t in texts if len(t) <= LONGEST_CLEAN][:MOST_CLEAN])
+    return found
+
+
+def _judged(texts: list[str]) -> bool:
     # No issued token is shorter than 20 characters.
     long = [t for t in texts if len(t) > 19 and (len(t) < 40 or not t.isalnum() or not t.islower())]
     short = [t for t in texts if 8 < len(t) < 20]

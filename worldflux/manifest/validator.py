@@ -32,12 +32,13 @@ MAX_FAULTS = 50
 _LISTS_OF_FILES = ("logs", "artifacts")
 
 
-def validate(document: Mapping[str, Any], *, strict: bool = True) -> list[Fault]:
+def validate(document: Mapping[str, Any], *, strict: bool = True, portable: bool = False) -> list[Fault]:
     """Everything that is wrong with a document, at most `MAX_FAULTS`; empty means it is a manifest.
 
     Args:
         document: decoded JSON, for example `Manifest.to_json()`.
         strict: also refuse fields that this version does not know, as a writer must.
+        portable: the caller knows that it survives JSON; see `unportable`.
 
     `Fault.where` is a JSON pointer into the document.
     """
@@ -54,7 +55,7 @@ def validate(document: Mapping[str, Any], *, strict: bool = True) -> list[Fault]
             return faults
     if not faults:
         faults.extend(_beyond_schema(document))
-    where = unportable(document)
+    where = None if portable else unportable(document)
     if where is not None:
         faults.append(where)
     return faults[:MAX_FAULTS]

@@ -94,6 +94,13 @@ def test_garbage_is_ignored(root: Path, content: bytes) -> None:
     assert again.spec.seed == 1 and composed(again)
 
 
+def test_no_room_for_a_memory_is_no_error(root: Path) -> None:
+    """Where the folder can not be made, every run is composed."""
+    (root / ".worldflux").write_text("in the way")
+    for _ in range(2):
+        assert composed(compose_cached(load_project(root), ["+recipe=a", "seed=1"]))
+
+
 def test_a_folder_of_memories_has_an_end(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither many commands nor one of many different jobs fill the disk; what is in use stays."""
     monkeypatch.setattr(cache, "MAX_ENTRIES", 5)

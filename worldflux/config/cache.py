@@ -16,6 +16,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
@@ -180,7 +181,8 @@ def _store(path: Path, entry: dict[str, Any]) -> None:
         temporary.write_text(text, encoding="utf-8")
         os.replace(temporary, path)
     except (OSError, ValueError, TypeError):
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
 
 
 def _make_room(folder: Path) -> None:

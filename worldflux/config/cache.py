@@ -91,6 +91,7 @@ class Memory:
     def _keep(
         self, words: Shape, request: RunRequest, keys: list[str], texts: Mapping[tuple[Any, ...], list[Any]]
     ) -> None:
+        """Keep a composition for these words, unless the files changed meanwhile or it may differ next time."""
         path = self._path(words)
         if path is None or self._added >= MAX_NEW or not _is_pure(request.config):
             return
@@ -100,7 +101,7 @@ class Memory:
         entry = {
             **_entry(request),
             "keys": keys,
-            "texts": [[_listed(path), _listed(texts[path])] for path in texts],
+            "texts": [[_listed(place), _listed(pieces)] for place, pieces in texts.items()],
         }
         _store(path, entry)
         self._templates[path.name] = _load(path)

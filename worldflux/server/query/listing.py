@@ -45,10 +45,21 @@ class Listing:
             ]
         )
 
+    @property
+    def seen_states(self) -> list[str]:
+        """Those of the states that who asks may see."""
+        return [state for state in self.states if not self.place.shared or state in SHOWN]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all active runs of the workspace are listed, but for the filter."""
+        place = self.place
+        return place.project_id is None and place.run_id is None and not self.live and "active" in self.states
+
     def base(self, *, looked_up: bool = False) -> list[ColumnElement[bool]]:
         """What holds for each listed run, beside the filter; `looked_up` as in `Place.limits`."""
         found = self.place.limits(looked_up=looked_up)
-        states = [state for state in self.states if not self.place.shared or state in SHOWN]
+        states = self.seen_states
         found.append(runs.c.state == states[0] if len(states) == 1 else runs.c.state.in_(states))
         if self.live:
             found.append(and_(runs.c.status == "running", runs.c.lost.is_not(True)))

@@ -25,6 +25,9 @@ MAX_TOTAL_MANY = 10_000
 MAX_TOTAL_JOINED = 1000
 #: But where no more than so many runs pass one of them, each of these is looked at.
 MAX_BEGUN = 2000
+#: What passes the one demand of a filter is counted in an index, and those of so many archived or deleted runs that
+#: pass it too are taken from that; when there are more of these, the listed runs are counted themselves.
+MAX_HIDDEN = 500
 MAX_LIMIT = 500
 
 
@@ -84,6 +87,9 @@ def count(
         least: so many are there; if `most` is no more than that, there is no need to count.
     """
     sqlite = connection.dialect.name == "sqlite"
+    counted = _in_index(connection, listing, most, few)
+    if counted is not None:
+        return counted
     begun = few is not None and (few.count <= MAX_BEGUN or bool(few.way and few.way[1]))
     if most is None:
         most = few.count if few is not None and begun else _most(listing, sqlite)
@@ -91,8 +97,25 @@ def count(
         return least, False
     query = statements.total(listing, few.key if few is not None and begun else None)
     values = {"most": most + 1, "few": few.count + 1 if few else None}
-    counted = connection.execute(query, values).scalar_one()
-    return min(counted, most), counted <= most
+    found = connection.execute(query, values).scalar_one()
+    return min(found, most), found <= most
+
+
+def _in_index(
+    connection: Connection, listing: Listing, most: int | None, few: Few | None
+) -> tuple[int, bool] | None:
+    """The same, when an index holds those that pass and few of them are not listed; else None."""
+    query = statements.passing(listing)
+    if query is None:
+        return None
+    others, hidden = connection.execute(statements.hidden(listing), {"most": MAX_HIDDEN + 1}).one()
+    if others > MAX_HIDDEN:
+        return None
+    if most is None:
+        most = MAX_TOTAL if connection.dialect.name == "sqlite" else MAX_TOTAL_MANY
+        most = most if few is None else few.count
+    passing = connection.execute(query, {"few": most + hidden + 1}).scalar_one() if few is None else few.count
+    return min(passing - hidden, most), passing - hidden <= most
 
 
 def _most(listing: Listing, sqlite: bool) -> int:

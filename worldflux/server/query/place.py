@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 #: States of a run that is there; `gone` is only its tombstone.
 SHOWN = ("active", "archived")
 STATES = (*SHOWN, "trash")
+EVERY_STATE = (*STATES, "gone")
 
 _PROJECT = select(projects.c.pk).where(
     projects.c.workspace_id == bindparam("workspace"), projects.c.slug == bindparam("slug")

@@ -158,6 +158,13 @@ def indexed(node: Node, workspace_id: int) -> dict[Key, Rows]:
     return found
 
 
+def alone(node: Node, workspace_id: int) -> Rows | None:
+    """The rows that a run must have to pass a filter, when an index leads to them and to have one is enough."""
+    parts = node.parts if isinstance(node, All) else (node,)
+    keys = {_key(part) if isinstance(part, Comparison) else None for part in parts}
+    return next(iter(indexed(node, workspace_id).values()), None) if len(keys) == 1 else None
+
+
 def _is_indexed(test: Comparison) -> bool:
     """Whether an index holds together what passes; else all rows of that name would be looked at."""
     if test.field.type is Type.TAGS:

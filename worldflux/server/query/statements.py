@@ -36,6 +36,7 @@ from worldflux.server.columns import Whole
 from worldflux.server.query import sql
 from worldflux.server.query.listing import Listing
 from worldflux.server.query.order import Phase, phases
+from worldflux.server.query.place import EVERY_STATE
 from worldflux.server.tables import Real, runs
 
 #: What few runs pass, and whether to begin with these.
@@ -172,6 +173,35 @@ def total(listing: Listing, few: sql.Key | None) -> Select[int]:
     where = [*listing.base(looked_up=few is not None), *condition.where]
     query = select(runs.c.pk).select_from(source).where(*where)
     return select(func.count()).select_from(query.limit(_given("most", Integer())).subquery())
+
+
+@lru_cache(maxsize=_LISTS)
+def passing(listing: Listing) -> Select[int] | None:
+    """How many runs of the workspace pass a filter, counted up to `few`, whatever states they are in.
+
+    None when that says nothing: the filter demands more than an index holds together, or the list has other limits.
+    """
+    rows = sql.alone(listing.node, listing.place.workspace_id) if listing.is_whole else None
+    if rows is None:
+        return None
+    return select(func.count()).select_from(rows.keys(_given("few", Integer())).subquery())
+
+
+@lru_cache(maxsize=_LISTS)
+def hidden(listing: Listing) -> Select[int, int]:
+    """How many runs are in states that are not listed, up to `most`; and how many of these pass the filter."""
+    place = listing.place
+    rows = sql.alone(listing.node, place.workspace_id)
+    assert rows is not None
+    others = [state for state in EVERY_STATE if state not in listing.seen_states]
+    looked_at = (
+        select(runs.c.pk)
+        .where(*place.limits(), runs.c.state.in_(others))
+        .limit(_given("most", Integer()))
+        .subquery()
+    )
+    passing = func.count().filter(rows.of(looked_at.c.pk))
+    return select(func.count(), passing).select_from(looked_at)
 
 
 @lru_cache(maxsize=_LISTS)

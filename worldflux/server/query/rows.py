@@ -11,17 +11,22 @@ from sqlalchemy import (
     ARRAY,
     BindParameter,
     ColumnElement,
+    CompoundSelect,
     Connection,
     FromClause,
     Select,
     Text,
     any_,
     bindparam,
+    cast,
     func,
+    literal_column,
+    null,
     select,
+    union_all,
 )
 
-from worldflux.server.columns import Whole
+from worldflux.server.columns import Real, Whole
 from worldflux.server.query.faults import OrderError
 from worldflux.server.query.fields import MAX_NAME
 from worldflux.server.query.place import Place
@@ -31,16 +36,21 @@ from worldflux.server.tables import projects, run_metrics, run_params, run_tags,
 MAX_COLUMNS = 200
 
 _FACTS = (
-    "name", "recipe", "task", "adapter", "support", "runtime", "status", "lost", "attempt", "sweep_id", "seed",
-    "notes", "starred", "created_at", "started_at", "finished_at", "received_at", "heartbeat_at",
+    "id", "project", "name", "recipe", "task", "adapter", "support", "runtime", "status", "lost", "attempt",
+    "sweep_id", "seed", "notes", "starred", "created_at", "started_at", "finished_at", "received_at", "heartbeat_at",
     "duration_seconds", "cost_usd", "who", "evidence",
 )  # fmt: skip
+_COLUMNS = {"id": runs.c.client_run_id, "project": projects.c.slug}
 _OTHERS = (
-    runs.c.pk, runs.c.client_run_id, projects.c.slug, projects.c.baseline_run, runs.c.state, runs.c.git_commit,
-    runs.c.git_branch, runs.c.git_dirty, runs.c.error_code, runs.c.error_message,
+    runs.c.pk, projects.c.baseline_run, runs.c.state, runs.c.git_commit, runs.c.git_branch, runs.c.git_dirty,
+    runs.c.error_code, runs.c.error_message,
 )  # fmt: skip
-_METRIC = ("run_pk", "name", "value", "kind", "measure", "low", "high", "k", "n", "unit", "step")
-_PARAM = ("run_pk", "name", "text", "number")
+#: What tags, parameters and metrics have between them; a tag is but a name.
+_THING = (
+    ("name", Text()), ("number", Real()), ("text", Text()), ("measure", Text()), ("low", Real()), ("high", Real()),
+    ("k", Whole()), ("n", Whole()), ("unit", Text()), ("step", Whole()),
+)  # fmt: skip
+_TAG, _PARAM, _METRIC = range(3)
 
 
 class _Queries:
@@ -50,16 +60,34 @@ class _Queries:
     """
 
     def __init__(self, *, array: bool) -> None:
-        names: BindParameter[Any] = bindparam("names", expanding=True)
         self._array = array
-        self.runs = self._of_runs(runs, "pk", *_OTHERS, *(runs.c[name] for name in _FACTS)).join(
+        facts = (_COLUMNS.get(name, runs.c.get(name)) for name in _FACTS)
+        self.runs = self._of_runs(runs, "pk", *_OTHERS, *facts).join(
             projects, projects.c.pk == runs.c.project_id
         )
-        self.tags = self._of_runs(run_tags, "run_pk", run_tags.c.run_pk, run_tags.c.tag)
-        self.metrics = self._of_runs(run_metrics, "run_pk", *(run_metrics.c[name] for name in _METRIC))
-        self.some_metrics = self.metrics.where(run_metrics.c.name.in_(names))
-        params = self._of_runs(run_params, "run_pk", *(run_params.c[name] for name in _PARAM))
-        self.params = params.where(run_params.c.name.in_(names))
+        t, p, m = run_tags.c, run_params.c, run_metrics.c
+        tags = self._things(_TAG, run_tags, name=t.tag)
+        params = self._things(_PARAM, run_params, name=p.name, number=p.number, text=p.text)
+        same = {name: m[name] for name in ("name", "measure", "low", "high", "k", "n", "unit", "step")}
+        metrics = self._things(_METRIC, run_metrics, number=m.value, text=m.kind, **same)
+        some_params = params.where(p.name.in_(_names("params")))
+        some_metrics = metrics.where(m.name.in_(_names("metrics")))
+        self._beside = {
+            (which, with_params): union_all(tags, *of_metrics, *([some_params] if with_params else []))
+            for which, of_metrics in (("all", [metrics]), ("some", [some_metrics]), ("none", []))
+            for with_params in (True, False)
+        }
+
+    def beside(self, columns: Columns) -> tuple[CompoundSelect[Any], dict[str, Any]]:
+        """What is asked for the tags, metrics and parameters of runs, all at once, and the names that it takes."""
+        names = {"metrics": columns.metrics, "params": columns.params}
+        which = "all" if columns.metrics is None else "some" if columns.metrics else "none"
+        return self._beside[which, bool(columns.params)], {name: own for name, own in names.items() if own}
+
+    def _things(self, what: int, table: FromClause, **columns: ColumnElement[Any]) -> Select[Any]:
+        """Rows of tags, parameters or metrics in the form that they have in common."""
+        parts = (columns.get(name, cast(null(), type_)).label(name) for name, type_ in _THING)
+        return self._of_runs(table, "run_pk", table.c.run_pk, literal_column(str(what)), *parts)
 
     def _of_runs(self, table: FromClause, key: str, *columns: Any) -> Select[Any]:
         """Rows of some runs of a workspace.
@@ -75,6 +103,10 @@ class _Queries:
             wanted = table.c[key].in_(select(each.c.value))
         workspace: BindParameter[Any] = bindparam("workspace")
         return select(*columns).where(wanted, table.c.workspace_id + 0 == workspace)
+
+
+def _names(kind: str) -> BindParameter[Any]:
+    return bindparam(kind, expanding=True)
 
 
 _SQLITE, _POSTGRESQL = _Queries(array=False), _Queries(array=True)
@@ -147,18 +179,14 @@ def rows(connection: Connection, place: Place, keys: Sequence[int], columns: Col
     metrics: dict[int, dict[str, Any]] = {key: {} for key in keys}
     params: dict[int, dict[str, Any]] = {key: {} for key in keys}
     tags: dict[int, list[str]] = {key: [] for key in keys}
-    for key, tag in connection.execute(ask.tags, own).all():
-        tags[key].append(tag)
-    if columns.metrics is None or columns.metrics:
-        query, names = (
-            (ask.metrics, {}) if columns.metrics is None else (ask.some_metrics, {"names": columns.metrics})
-        )
-        for key, name, *parts in connection.execute(query, {**own, **names}).all():
-            if len(metrics[key]) < MAX_COLUMNS:
-                metrics[key][name] = metric(*parts)
-    if columns.params:
-        for key, name, text, number in connection.execute(ask.params, {**own, "names": columns.params}).all():
+    query, names = ask.beside(columns)
+    for key, what, name, number, text, *rest in connection.execute(query, own | names).all():
+        if what == _TAG:
+            tags[key].append(name)
+        elif what == _PARAM:
             params[key][name] = param(text, number)
+        elif len(metrics[key]) < MAX_COLUMNS:
+            metrics[key][name] = metric(number, text, *rest)
     return [
         _row(found[key], sorted(tags[key]), metrics[key], params[key], place.shared)
         for key in keys
@@ -169,12 +197,12 @@ def rows(connection: Connection, place: Place, keys: Sequence[int], columns: Col
 def _row(
     found: Sequence[Any], tags: list[str], metrics: dict[str, Any], params: dict[str, Any], shared: bool
 ) -> dict[str, Any]:
-    _, id_, project, baseline, state, commit, branch, dirty, code, message = found[: len(_OTHERS)]
-    row = {"id": id_, "project": project, **dict(zip(_FACTS, found[len(_OTHERS) :], strict=True))}
+    _, baseline, state, commit, branch, dirty, code, message, *facts = found
+    row = dict(zip(_FACTS, facts, strict=True))
     if shared:
         row["who"] = None
     row["outcome"] = "lost" if row["lost"] else code or row["status"]
-    row["tags"], row["baseline"], row["archived"] = tags, baseline == id_, state == "archived"
+    row["tags"], row["baseline"], row["archived"] = tags, baseline == row["id"], state == "archived"
     row["git"] = {"commit": commit, "dirty": dirty, "branch": branch}
     row["error"] = None if code is None else {"code": code, "message": message or ""}
     row["metrics"], row["params"] = metrics, params

@@ -23,8 +23,9 @@ MAX_TOTAL = 20_000
 #: several of these, fewer runs pass all and many more are looked at: it is divided by the fourth power of their number.
 MAX_TOTAL_MANY = 10_000
 MAX_TOTAL_JOINED = 1000
-#: But where no more than so many runs pass one of them, each of these is looked at.
-MAX_BEGUN = 2000
+#: But where no more than so many runs pass one of them, each of these is looked at. When no more than so many are
+#: left then, they are put in order themselves.
+MAX_BEGUN, MAX_SORTED = 2000, 500
 #: What passes the one demand of a filter is counted in an index, and those of so many archived or deleted runs that
 #: pass it too are taken from that; when there are more of these, the listed runs are counted themselves.
 MAX_HIDDEN = 500
@@ -49,26 +50,30 @@ def page(connection: Connection, listing: Listing, limit: int, cursor: str | Non
     """
     after = None if cursor is None else cursors.decode(cursor, listing.fingerprint)
     few = rare.few(connection, listing, limit)
+    known, keys = _each(connection, listing, few, is_first=after is None) or (None, None)
     sqlite = connection.dialect.name == "sqlite"
+    way: statements.Way = None
+    if few is not None and few.way is not None:
+        is_short = known is not None and (few.way == "each" or known <= MAX_SORTED)
+        way = "given" if is_short else few.key
+    values = {"few": few and few.count + 1, "keys": keys}
     found: list[tuple[int, int, Any]] = []
     for number, phase, last in _remaining(connection, listing, after):
-        query = statements.walk(listing, sqlite, number, last is not None, few and few.way)
-        values = {"most": limit + 1 - len(found), "few": few.count + 1 if few else None}
-        if last is not None:
-            values |= {"value": last[0], "run": last[1]}
-        rows = connection.execute(query, values).all()
+        query = statements.walk(listing, sqlite, number, last is not None, way)
+        place = {} if last is None else {"value": last[0], "run": last[1]}
+        rows = connection.execute(query, values | place | {"most": limit + 1 - len(found)}).all()
         found.extend((row[0], number, row[1] if phase.value is not None else None) for row in rows)
-        if len(found) > limit:
+        if len(found) > limit or len(found) == known:
             break
     more, found = len(found) > limit, found[:limit]
     result = Page([row[0] for row in found])
     if after is not None:
         result.total, result.is_exact = after.total, after.is_exact
-    elif more:
+    elif known is not None or not more:
+        result.total = len(found) if known is None else known
+    else:
         total, result.is_exact = count(connection, listing, few=few, least=limit + 1)
         result.total = max(total, limit + 1)
-    else:
-        result.total = len(found)
     if more:
         key, number, value = found[-1]
         run = connection.execute(statements.RUN_ID, {"run": key}).scalar_one()
@@ -86,19 +91,33 @@ def count(
         few: what few runs pass, when that is known.
         least: so many are there; if `most` is no more than that, there is no need to count.
     """
-    sqlite = connection.dialect.name == "sqlite"
     counted = _in_index(connection, listing, most, few)
     if counted is not None:
         return counted
-    begun = few is not None and (few.count <= MAX_BEGUN or bool(few.way and few.way[1]))
     if most is None:
-        most = few.count if few is not None and begun else _most(listing, sqlite)
+        most = _most(listing, connection.dialect.name == "sqlite")
     if most < least:
         return least, False
-    query = statements.total(listing, few.key if few is not None and begun else None)
-    values = {"most": most + 1, "few": few.count + 1 if few else None}
-    found = connection.execute(query, values).scalar_one()
+    found = connection.execute(statements.total(listing), {"most": most + 1}).scalar_one()
     return min(found, most), found <= most
+
+
+def _each(
+    connection: Connection, listing: Listing, few: Few | None, *, is_first: bool
+) -> tuple[int, object] | None:
+    """How many runs are listed, and their keys, where the few that pass one demand are looked at to learn that.
+
+    That may be the quickest way to a page. Otherwise it is for the total, which the first page has to tell.
+    """
+    if few is None:
+        return None
+    if few.way != "each" and not (
+        is_first and few.count <= MAX_BEGUN and statements.passing(listing) is None
+    ):
+        return None
+    query = statements.each(listing, connection.dialect.name == "sqlite", few.key)
+    number, keys = connection.execute(query, {"few": few.count + 1}).one()
+    return number, keys or []
 
 
 def _in_index(

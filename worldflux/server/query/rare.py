@@ -10,6 +10,7 @@ hardly can: they know the values of all metrics together, not those of each. So 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from sqlalchemy import Connection
 
@@ -30,12 +31,13 @@ class Few:
     Attributes:
         key: which metric, parameter or tag it is.
         count: how many pass, whatever else they are.
-        way: how a page is found from there; None when it is quicker not to.
+        way: how a page is found from there: by looking at each, or by comparing with them during a walk along the
+            order; None when it is quicker not to.
     """
 
     key: sql.Key
     count: int
-    way: statements.Way | None
+    way: Literal["each", "walk"] | None
 
 
 def few(connection: Connection, listing: Listing, limit: int) -> Few | None:
@@ -62,5 +64,6 @@ def few(connection: Connection, listing: Listing, limit: int) -> Few | None:
     walk = min(size or 0, limit / share)
     looked_at = count * _LOOKED_AT[connection.dialect.name]
     compared = count * _PUT_TOGETHER + walk * _COMPARED
-    worth = min(looked_at, compared) < walk
-    return Few(key, count, (key, looked_at < compared) if worth else None)
+    if min(looked_at, compared) >= walk:
+        return Few(key, count, None)
+    return Few(key, count, "each" if looked_at < compared else "walk")

@@ -2,16 +2,16 @@
 
 To put one together takes longer than SQLite needs to answer it, and who looks at a list asks for the same one again
 and again: those of the latest lists are kept. What differs from page to page is a parameter: `most` rows, after
-this `value` and `run`, and the number of the `few` that pass.
+this `value` and `run`, the number of the `few` that pass, and the `keys` of those that are known to.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy import (
+    ARRAY,
     BindParameter,
     ColumnElement,
     Executable,
@@ -39,8 +39,9 @@ from worldflux.server.query.order import Phase, phases
 from worldflux.server.query.place import EVERY_STATE
 from worldflux.server.tables import Real, runs
 
-#: What few runs pass, and whether to begin with these.
-Way = tuple[sql.Key, bool]
+#: How a page is found: each run of the order is looked up, or compared with the keys of the few that pass what is
+#: demanded of one thing, or the order is that of given keys.
+Way = sql.Key | Literal["given"] | None
 
 #: More than so many runs are not few, however many there are.
 MAX_FEW = 16_000
@@ -85,7 +86,7 @@ def stretches(listing: Listing, sqlite: bool) -> tuple[Phase, ...]:
 
 
 @lru_cache(maxsize=_LISTS * 2)
-def walk(listing: Listing, sqlite: bool, number: int, goes_on: bool, way: Way | None) -> Executable:
+def walk(listing: Listing, sqlite: bool, number: int, goes_on: bool, way: Way) -> Executable:
     """The keys of `most` runs of a stretch in its order, with what they are ordered by.
 
     Args:
@@ -94,10 +95,9 @@ def walk(listing: Listing, sqlite: bool, number: int, goes_on: bool, way: Way | 
         way: not to look up for each run whether it passes.
     """
     phase = stretches(listing, sqlite)[number]
-    condition, source = _source(listing, phase, way)
+    condition, source = _given_keys(phase, sqlite) if way == "given" else _source(listing, phase, way)
     # No more than what the indexes hold: looking up each run that does not pass would cost most.
-    begun = way is not None and way[1]
-    where = [*listing.base(looked_up=begun), *condition.where, *phase.where]
+    where = [*listing.base(looked_up=way == "given"), *condition.where, *phase.where]
     most, run = _given("most", Integer()), _given("run", Whole())
     if phase.value is None:
         if goes_on:
@@ -117,24 +117,19 @@ def _given(name: str, type_: Any) -> BindParameter[Any]:
     return bindparam(name, type_=type_)
 
 
-def _source(listing: Listing, phase: Phase, way: Way | None) -> tuple[sql.Condition, FromClause]:
+def _source(listing: Listing, phase: Phase, few: sql.Key | None) -> tuple[sql.Condition, FromClause]:
     """The tables of a stretch, and what its runs must fulfil.
 
     A forced stretch starts at the table whose order is walked, and asks for each run there whether it
     passes: there is no other way that a database without statistics could mistake for a better one.
     """
     place = listing.place.workspace_id
-    if way is not None and way[1]:
-        condition, source = _begun(listing, way[0], phase.shared)
-        for table, on in phase.joins:
-            source = Led(source, table, on)
-        return condition, source
     forced = phase.table if phase.forced else None
-    run = None if forced is None and way is None else phase.key
-    condition = sql.condition(listing.node, place, phase.shared, run, way and way[0])
-    if way is not None:
+    run = None if forced is None and few is None else phase.key
+    condition = sql.condition(listing.node, place, phase.shared, run, few)
+    if few is not None:
         # `IS TRUE` has a database put the keys together, compare, and not make a join of it.
-        condition.where.append(phase.key.in_(_keys(listing, way[0])).is_(true()))
+        condition.where.append(phase.key.in_(_keys(listing, few)).is_(true()))
     if forced is not None:
         # The sum keeps it from starting at `runs`.
         return condition, forced.join(runs, phase.key + 0 == runs.c.pk)
@@ -144,13 +139,17 @@ def _source(listing: Listing, phase: Phase, way: Way | None) -> tuple[sql.Condit
     return condition, source
 
 
-def _begun(
-    listing: Listing, key: sql.Key, shared: Mapping[sql.Key, FromClause] | None = None
-) -> tuple[sql.Condition, FromClause]:
-    """A list's condition and tables, beginning with the few runs that pass what is demanded of one key."""
-    few = _keys(listing, key).subquery("few")
-    condition = sql.condition(listing.node, listing.place.workspace_id, shared, few.c.run_pk, key)
-    return condition, Led(few, runs, runs.c.pk == few.c.run_pk)
+def _given_keys(phase: Phase, sqlite: bool) -> tuple[sql.Condition, FromClause]:
+    """The tables of a stretch, beginning with given keys of runs that pass the filter."""
+    if sqlite:
+        keys = func.json_each(_given("keys", Text())).table_valued("value", name="given")
+    else:
+        array = func.unnest(_given("keys", ARRAY(Whole())))
+        keys = array.table_valued("value", name="given").render_derived()
+    source: FromClause = Led(keys, runs, runs.c.pk == keys.c.value)
+    for table, on in phase.joins:
+        source = Led(source, table, on)
+    return sql.Condition(), source
 
 
 def _keys(listing: Listing, key: sql.Key) -> Select[int]:
@@ -159,19 +158,21 @@ def _keys(listing: Listing, key: sql.Key) -> Select[int]:
 
 
 @lru_cache(maxsize=_LISTS)
-def total(listing: Listing, few: sql.Key | None) -> Select[int]:
-    """How many runs there are, counted up to `most`.
+def each(listing: Listing, sqlite: bool, key: sql.Key) -> Executable:
+    """How many runs there are, and their keys all in one: each of the `few` that pass one demand is looked at."""
+    few = _keys(listing, key).subquery("few")
+    condition = sql.condition(listing.node, listing.place.workspace_id, None, few.c.run_pk, key)
+    source = Led(few, runs, runs.c.pk == few.c.run_pk)
+    keys = func.json_group_array(runs.c.pk) if sqlite else func.array_agg(runs.c.pk)
+    where = [*listing.base(looked_up=True), *condition.where]
+    return select(func.count(), keys).select_from(source).where(*where)
 
-    Args:
-        few: begin with the few runs that pass what is demanded of it.
-    """
-    if few is not None:
-        condition, source = _begun(listing, few)
-    else:
-        condition = sql.condition(listing.node, listing.place.workspace_id)
-        source = condition.source()
-    where = [*listing.base(looked_up=few is not None), *condition.where]
-    query = select(runs.c.pk).select_from(source).where(*where)
+
+@lru_cache(maxsize=_LISTS)
+def total(listing: Listing) -> Select[int]:
+    """How many runs there are, counted up to `most`."""
+    condition = sql.condition(listing.node, listing.place.workspace_id)
+    query = select(runs.c.pk).select_from(condition.source()).where(*listing.base(), *condition.where)
     return select(func.count()).select_from(query.limit(_given("most", Integer())).subquery())
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, insert, select
 
 from worldflux.manifest.model import new_run_id
+from worldflux.server.query.page import Page
 from worldflux.server.tables import projects, run_metrics, run_params, run_tags, runs, workspaces
 
 KINDS = {math.inf: "inf", -math.inf: "-inf"}
@@ -97,3 +98,11 @@ def add(connection: Connection, workspace_id: int, rows: Iterable[Row]) -> list[
 def number(value: Any) -> float | None:
     """The number a parameter is; a truth value is none."""
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def following(connection: Connection, page: Page) -> str | None:
+    """The cursor of the page after one; None when there is none."""
+    if page.end is None:
+        return None
+    last = select(runs.c.client_run_id).where(runs.c.pk == page.keys[-1])
+    return page.next(connection.execute(last).scalar_one())

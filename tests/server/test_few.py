@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from run_rows import Row, add, project, workspace
+from run_rows import Row, add, following, project, workspace
 from sqlalchemy import Connection, event, text
 
 from worldflux.server import migrations
@@ -75,11 +75,11 @@ def pages(db: Database, listing: Listing, size: int) -> tuple[list[int], set[tup
     while True:
         with db.read() as connection:
             one = page(connection, listing, size, cursor)
+            cursor = following(connection, one)
         found += one.keys
         totals.add((one.total, one.is_exact))
-        if one.next is None:
+        if cursor is None:
             return found, totals
-        cursor = one.next
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from filter_oracle import COLUMN
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from nightly import times
-from run_rows import Row, add, number, param_text, workspace
+from run_rows import Row, add, following, number, param_text, workspace
 from sqlalchemy import delete, update
 
 from worldflux.manifest.model import new_run_id
@@ -50,11 +50,11 @@ def walk(db: Database, listing: Listing, size: int) -> list[int]:
     while True:
         with db.read() as connection:
             one = page(connection, listing, size, cursor)
+            cursor = following(connection, one)
         found += one.keys
-        assert len(one.keys) == size or one.next is None
-        if one.next is None:
+        assert len(one.keys) == size or cursor is None
+        if cursor is None:
             return found
-        cursor = one.next
 
 
 def expected(by: Order, rows: list[tuple[int, Row]]) -> list[int]:
@@ -161,8 +161,8 @@ def test_newest_first_unless_asked_otherwise(database: Database) -> None:
     with database.read() as connection:
         one = page(connection, Listing(Place(place)), 2)
         assert (one.keys, one.total, one.is_exact) == ([third, second], 3, True)
-        two = page(connection, Listing(Place(place)), 2, one.next)
-        assert (two.keys, two.total, two.next) == ([first], 3, None)
+        two = page(connection, Listing(Place(place)), 2, following(connection, one))
+        assert (two.keys, two.total, following(connection, two)) == ([first], 3, None)
 
 
 @pytest.mark.parametrize("sort", ["-created", "metrics.m", "-metrics.m", "params.x", "name", "cost"])
@@ -178,17 +178,19 @@ def test_runs_that_come_and_go_move_no_others(database: Database, sort: str) -> 
     whole = walk(database, listing, 100)
     with database.read() as connection:
         one = page(connection, listing, 5)
+        cursor = following(connection, one)
     with database.write() as connection:
         extra = add(connection, place, [Row({"name": "n0"}, metrics={"m": 0.0}), Row(metrics={"m": 9.0})])
         gone = one.keys[-1]
         connection.execute(update(runs).where(runs.c.pk == gone).values(state="trash"))
         later = [key for key in whole if key not in one.keys][3]
         connection.execute(update(runs).where(runs.c.pk == later).values(state="gone"))
-    rest, cursor = [], one.next
+    rest: list[int] = []
     while cursor is not None:
         with database.read() as connection:
             two = page(connection, listing, 4, cursor)
-        rest, cursor = rest + two.keys, two.next
+            cursor = following(connection, two)
+        rest += two.keys
     assert [key for key in rest if key not in extra] == [k for k in whole[5:] if k != later]
     assert len(set(rest)) == len(rest) and set(keys) >= set(rest) - set(extra)
 
@@ -273,7 +275,7 @@ def test_a_cursor_belongs_to_its_list(database: Database) -> None:
         Listing(here, order=by, live=True),
     ]
     with database.read() as connection:
-        cursor = page(connection, listing, 1).next
+        cursor = following(connection, page(connection, listing, 1))
         assert cursor is not None
         for other in others:
             with pytest.raises(CursorError):

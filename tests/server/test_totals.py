@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from run_rows import Row, add, project, workspace
+from run_rows import Row, add, following, project, workspace
 from sqlalchemy import Connection, event
 
 from worldflux.server import migrations
@@ -76,9 +76,9 @@ def every_key(connection: Connection, listing: Listing) -> tuple[list[int], set[
         one = page(connection, listing, 7, cursor)
         found += one.keys
         said.add((one.total, one.is_exact))
-        if one.next is None:
+        cursor = following(connection, one)
+        if cursor is None:
             return found, said
-        cursor = one.next
 
 
 @pytest.mark.parametrize("most_hidden", [500, 3], ids=["few hidden", "many hidden"])

@@ -84,9 +84,8 @@ def list_runs(
             raise not_found("project")
         one = page(connection, listing(connection, found, filter, sort, state, live), limit, cursor or None)
         listed = rows(connection, found, one.keys, chosen)
-    return reply(
-        request, {"runs": listed, "next": one.next, "total": one.total, "total_is_exact": one.is_exact}
-    )
+    next_ = one.next(listed[-1]["id"]) if listed else None
+    return reply(request, {"runs": listed, "next": next_, "total": one.total, "total_is_exact": one.is_exact})
 
 
 @router.get("/api/runs/{id}", responses=described("A run."))

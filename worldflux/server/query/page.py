@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sqlalchemy import Connection, select
@@ -34,12 +34,20 @@ MAX_LIMIT = 500
 
 @dataclass
 class Page:
-    """Keys of the listed runs, and what comes next."""
+    """Keys of the listed runs, and what comes next.
+
+    Attributes:
+        end: where it ends, but for the name of its last run; None when no more come.
+    """
 
     keys: list[int] = field(default_factory=list)
-    next: str | None = None
+    end: Cursor | None = None
     total: int = 0
     is_exact: bool = True
+
+    def next(self, last_id: str) -> str | None:
+        """The cursor of the next page, given the client_run_id of the last run; None when there is none."""
+        return None if self.end is None else replace(self.end, run=last_id).encode()
 
 
 def page(connection: Connection, listing: Listing, limit: int, cursor: str | None = None) -> Page:
@@ -75,10 +83,8 @@ def page(connection: Connection, listing: Listing, limit: int, cursor: str | Non
         total, result.is_exact = count(connection, listing, few=few, least=limit + 1)
         result.total = max(total, limit + 1)
     if more:
-        key, number, value = found[-1]
-        run = connection.execute(statements.RUN_ID, {"run": key}).scalar_one()
-        last_row = Cursor(listing.fingerprint, number, value, run, result.total, result.is_exact)
-        result.next = last_row.encode()
+        _, number, value = found[-1]
+        result.end = Cursor(listing.fingerprint, number, value, "", result.total, result.is_exact)
     return result
 
 

@@ -50,7 +50,6 @@ SAMPLE, PLENTY = 128, 8
 
 _LISTS = 32
 
-RUN_ID = select(runs.c.client_run_id).where(runs.c.pk == bindparam("run"))
 RUN_KEY = select(runs.c.pk).where(
     runs.c.workspace_id == bindparam("workspace"), runs.c.client_run_id == bindparam("id")
 )

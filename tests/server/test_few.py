@@ -243,6 +243,37 @@ def test_of_several_the_rarest_counts(many: Database) -> None:
         assert (one.total, one.is_exact) == count(connection, listing, most=100) and one.is_exact
 
 
+def statements_of(db: Database, listing: Listing) -> list[str]:
+    """What is asked for a page of 100."""
+    found: list[str] = []
+
+    def keep(_: Any, cursor: Any, statement: str, *__: Any) -> None:
+        found.append(statement)
+
+    event.listen(db.engine, "before_cursor_execute", keep)
+    try:
+        with db.read() as connection:
+            page(connection, listing, 100)
+    finally:
+        event.remove(db.engine, "before_cursor_execute", keep)
+    return found
+
+
+def test_that_many_pass_is_known_for_a_while(many: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next page does not ask again how many pass, a later one does; how many few are is always asked."""
+    now = [1000.0]
+    monkeypatch.setattr("worldflux.server.query.rare.time.monotonic", lambda: now[0])
+    common, seldom = asked("metrics.m < 0.95"), asked("metrics.m < 0.006")
+    asks = {
+        (name, second): sum("AS seen" in each for each in statements_of(many, listing))
+        for second in range(2)
+        for name, listing in (("common", common), ("seldom", seldom))
+    }
+    assert asks == {("common", 0): 1, ("seldom", 0): 1, ("common", 1): 0, ("seldom", 1): 1}
+    now[0] += rare.MANY_SECONDS + 0.1
+    assert any("AS seen" in each for each in statements_of(many, common))
+
+
 @pytest.mark.parametrize(
     "words", ["metrics.m = NaN", "params.p ~ 7", "params.p", "metrics.m < 1 or tags has t"]
 )

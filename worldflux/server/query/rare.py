@@ -9,10 +9,12 @@ hardly can: they know the values of all metrics together, not those of each. So 
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import Literal
+from weakref import WeakKeyDictionary
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Engine
 
 from worldflux.server.query import sql, statements
 from worldflux.server.query.listing import Listing
@@ -22,6 +24,13 @@ from worldflux.server.query.listing import Listing
 # million of them on PostgreSQL and ten thousand on SQLite, which has them nearer.
 _PUT_TOGETHER, _COMPARED = 0.4, 0.3
 _LOOKED_AT = {"postgresql": 8.0, "sqlite": 2.0}
+
+#: Who looks at a list asks again soon, and for its next page. So long it is taken that many runs pass still; should
+#: they have become few, a page takes longer to find, and is the same.
+MANY_SECONDS = 5.0
+
+_LISTS = 64
+_many: WeakKeyDictionary[Engine, dict[Listing, float]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -43,13 +52,14 @@ class Few:
 def few(connection: Connection, listing: Listing, limit: int) -> Few | None:
     """What fewest runs pass of all that a filter demands; None when many pass each.
 
-    What it says holds within the connection's transaction, which sees one state.
+    What it says of them holds within the connection's transaction, which sees one state.
 
     Args:
         limit: runs of a page.
     """
     asked = statements.census(listing)
-    if asked is None:
+    many = _many.setdefault(connection.engine, {})
+    if asked is None or time.monotonic() < many.get(listing, 0.0):
         return None
     size, *numbers = connection.execute(asked[1]).one()
     share, rare = 1.0, []
@@ -58,6 +68,9 @@ def few(connection: Connection, listing: Listing, limit: int) -> Few | None:
         if 0 <= number <= statements.MAX_FEW:
             rare.append((number, key))
     if not rare:
+        if len(many) >= _LISTS:
+            many.clear()
+        many[listing] = time.monotonic() + MANY_SECONDS
         return None
     count, key = min(rare, key=lambda each: each[0])
     # As long as this if those that pass lie anywhere.

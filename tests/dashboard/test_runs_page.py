@@ -118,6 +118,31 @@ def test_names_that_come_late_are_offered(visit: Visit) -> None:
         visit.open_runs("/p/pusht")
 
 
+def test_names_that_come_late_are_offered_in_the_filter(visit: Visit) -> None:
+    """Who types faster than the server tells the names is offered them when it has, without another key; who has
+    finished typing is not."""
+    held: list[Route] = []
+    visit.page.route("**/api/runs/columns*", lambda route: held.append(route))
+    for last, offered in ((None, True), ("Enter", False)):
+        page = visit.open_runs("/p/pusht")
+        box, option = page.get_by_label("Filter runs"), page.locator("#filter-offers [role=option]")
+        box.press_sequentially("params.hor")
+        page.wait_for_timeout(200)  # longer than it waits for another key
+        assert held and option.count() == 0
+        if last:
+            box.fill("seed > 0")
+            box.press(last)
+            expect(page.locator(".grid:not([aria-busy])")).to_be_visible()
+        held.pop(0).continue_()
+        if offered:
+            option.filter(has_text="params.horizon").wait_for()
+        else:
+            page.get_by_role("button", name="Columns").first.click()
+            page.get_by_role("searchbox", name="Find a column").fill("horizon")
+            page.locator("[data-id='params.horizon']").wait_for()
+            expect(page.locator("#filter-offers")).to_be_hidden()
+
+
 def test_columns_are_ordered_by_dragging(visit: Visit) -> None:
     """A head that is dropped on another takes its place."""
     page = visit.open_runs("/p/pusht")

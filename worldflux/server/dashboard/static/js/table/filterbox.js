@@ -45,6 +45,7 @@ export class FilterBox {
     this.apply = apply;
     this.known = known;
     this.at = -1;
+    this.asked = false;
     this.input = h("input", { type: "search", id: "filter", spellcheck: "false", autocomplete: "off", autocapitalize: "off", maxlength: 4000,
       placeholder: 'status = failed and metrics.loss < 0.1', "aria-label": "Filter runs", role: "combobox", "aria-expanded": "false",
       "aria-controls": "filter-offers", "aria-autocomplete": "list" });
@@ -83,6 +84,11 @@ export class FilterBox {
   }
 
   hide() {
+    this.asked = false;
+    this.close();
+  }
+
+  close() {
     this.list.hidden = true;
     this.at = -1;
     this.input.setAttribute("aria-expanded", "false");
@@ -91,16 +97,20 @@ export class FilterBox {
 
   offer() {
     if (document.activeElement !== this.input) return;
+    this.asked = true;
     const { word, list } = suggestions(this.input.value, this.input.selectionStart, this.known());
     this.word = word;
     this.offered = list;
-    if (!list.length) { this.hide(); return; }
+    if (!list.length) { this.close(); return; }
     this.list.replaceChildren(...list.map((each, place) => h("div", { role: "option", id: `offer-${place}`, "aria-selected": "false",
       onpointerdown: (event) => { event.preventDefault(); this.take(place); } }, shown(each.text), h("span", each.hint))));
     this.list.hidden = false;
     this.at = -1;
     this.input.setAttribute("aria-expanded", "true");
   }
+
+  /** Offer names that have become known while somebody types. */
+  renew() { if (this.asked && this.at < 0) this.offer(); }
 
   select(place) {
     const options = [...this.list.children];

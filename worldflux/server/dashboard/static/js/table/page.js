@@ -239,6 +239,7 @@ class RunsPage {
       this.view.project && !boot.share ? get(`/api/projects/${encodeURIComponent(this.view.project)}`).catch(() => null) : null,
     ]);
     this.known = { ...known, ready: true };
+    this.box.renew();
     const id = project && project.baseline_run;
     this.baseline = id ? await get(`/api/runs/${id}`).catch(() => null) : null;
     this.grid.setPinned(this.baseline);

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,15 +48,16 @@ class Postgres:
 
     folder: Path
 
-    def new_database(self) -> str:
-        """URL of a fresh, empty database."""
+    def new_database(self, like: str = "") -> str:
+        """URL of a fresh database: empty, or with what the database at the URL `like` holds."""
         import psycopg
 
         name = f"t{uuid.uuid4().hex}"
+        template = f" TEMPLATE {like.partition('@/')[2].partition('?')[0]}" if like else ""
         with psycopg.connect(
             host=str(self.folder), user="postgres", dbname="postgres", autocommit=True
         ) as link:
-            link.execute(f"CREATE DATABASE {name}")  # type: ignore[arg-type,unused-ignore]
+            link.execute(f"CREATE DATABASE {name}{template}")  # type: ignore[arg-type,unused-ignore]
         return f"postgresql://postgres@/{name}?host={self.folder}"
 
 
@@ -210,6 +211,26 @@ class Server:
             raise
         finally:
             self._close()
+
+
+def migrated(data: Path, postgres: Postgres | None = None) -> Callable[[Path], str | None]:
+    """Makes all tables once, with the data folder `data`, on SQLite or in a PostgreSQL.
+
+    Returns:
+        What gives a new data folder a database with these tables, and tells its URL; None is SQLite. No server has
+        started on it yet.
+    """
+    url = postgres.new_database() if postgres else None
+    place = ["--data", str(data), *(["--database", url] if url else [])]
+    words = [BIN / "worldflux", "server", "migrate", *place]
+    ended = warm_python.run(words, capture_output=True, text=True, timeout=60, env=environment())
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+
+    def give(folder: Path) -> str | None:
+        shutil.copytree(data, folder, dirs_exist_ok=True)
+        return postgres.new_database(like=url or "") if postgres else None
+
+    return give
 
 
 def environment() -> dict[str, str]:

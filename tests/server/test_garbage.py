@@ -64,8 +64,8 @@ class House:
 
 
 @pytest.fixture
-def house(tmp_path: Path, database_url: Callable[[], str | None]) -> Iterator[House]:
-    made = House(tmp_path, database_url())
+def house(tmp_path: Path, tables: Callable[[Path], str | None]) -> Iterator[House]:
+    made = House(tmp_path, tables(tmp_path))
     yield made
     made.db.close()
     made.core.buckets.close()

@@ -25,13 +25,13 @@ from run_lab import fingerprint, make_run
 
 @pytest.fixture(scope="module")
 def patient(
-    tmp_path_factory: pytest.TempPathFactory, database_url: Callable[[], str | None]
+    tmp_path_factory: pytest.TempPathFactory, tables: Callable[[Path], str | None]
 ) -> Iterator[Server]:
     """A server, on each database, that lets one address try as many wrong keys as it likes."""
     data = tmp_path_factory.mktemp("life") / "data"
-    data.mkdir()
+    url = tables(data)
     (data / "server.json").write_text('{"address_rate": 1e6, "address_burst": 1000000}')
-    running = start(data, database_url())
+    running = start(data, url)
     yield running
     running.stop()
 
@@ -230,15 +230,13 @@ class TestLastSecond:
 
 
 @pytest.fixture
-def table(tmp_path: Path, database_url: Callable[[], str | None]) -> Iterator[tuple[Any, int]]:
+def table(tmp_path: Path, tables: Callable[[Path], str | None]) -> Iterator[tuple[Any, int]]:
     """An empty database with one workspace: the database and the workspace's number."""
     from worldflux.manifest.model import utc_now
-    from worldflux.server import db, migrations
+    from worldflux.server import db
     from worldflux.server.tables import workspaces
 
-    (tmp_path / "data").mkdir()
-    opened = db.connect(tmp_path / "data", database_url())
-    migrations.upgrade(opened)
+    opened = db.connect(tmp_path / "data", tables(tmp_path / "data"))
     with opened.write() as connection:
         row = {"slug": "w", "name": "w", "created_at": utc_now()}
         pk = connection.execute(workspaces.insert().values(**row)).inserted_primary_key[0]

@@ -22,16 +22,15 @@ from worldflux.server.checkpoints import FILE, checkpoint_key
 from worldflux.server.db import Database, connect
 from worldflux.server.problems import Problem
 from worldflux.server.settings import Settings
-from worldflux.server.tables import ledger_entries, ledger_heads, metadata, projects, workspaces
+from worldflux.server.tables import ledger_entries, ledger_heads, projects, workspaces
 
 AT = "2026-11-21T10:00:00.000+00:00"
 
 
 @pytest.fixture
-def database(tmp_path: Path, database_url: Callable[[], str | None]) -> Iterator[Database]:
+def database(tmp_path: Path, tables: Callable[[Path], str | None]) -> Iterator[Database]:
     """An empty database of each kind with two projects: 1 in workspace 1, 2 in workspace 2."""
-    made = connect(tmp_path, database_url(), pool=20)
-    metadata.create_all(made.engine)
+    made = connect(tmp_path, tables(tmp_path), pool=20)
     with made.write() as connection:
         for pk in (1, 2):
             connection.execute(workspaces.insert().values(pk=pk, slug=f"w{pk}", created_at=AT))

@@ -24,17 +24,17 @@ pytestmark = pytest.mark.timeout(180)
 
 @pytest.fixture(scope="module")
 def strict_server(
-    tmp_path_factory: pytest.TempPathFactory, database_url: Callable[[], str | None]
+    tmp_path_factory: pytest.TempPathFactory, tables: Callable[[Path], str | None]
 ) -> Iterator[Server]:
     """A server with small limits and two workers."""
     data = tmp_path_factory.mktemp("strict") / "data"
-    data.mkdir()
+    url = tables(data)
     (data / "server.json").write_text(
         json.dumps(
             {"bundle_bytes": 200000, "patch_bytes": 100000, "blob_bytes": 1000000, "read_idle_seconds": 0.5}
         )
     )
-    running = start(data, database_url(), "--workers", "2")
+    running = start(data, url, "--workers", "2")
     yield running
     running.stop()
 
@@ -182,11 +182,11 @@ def test_the_access_log_is_json_without_secrets(strict_server: Server) -> None:
         assert secret not in text
 
 
-def test_a_key_that_asks_too_often_waits(tmp_path: Path, database_url: Callable[[], str | None]) -> None:
+def test_a_key_that_asks_too_often_waits(tmp_path: Path, tables: Callable[[Path], str | None]) -> None:
     """The bucket of a key is one for all workers; 429 says when to come back, and then it is right."""
-    (tmp_path / "data").mkdir()
+    url = tables(tmp_path / "data")
     (tmp_path / "data" / "server.json").write_text('{"key_rate": 2, "key_burst": 10}')
-    server = start(tmp_path / "data", database_url(), "--workers", "2")
+    server = start(tmp_path / "data", url, "--workers", "2")
     try:
         codes = []
         for _ in range(30):

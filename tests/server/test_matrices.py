@@ -39,13 +39,13 @@ PAGES = re.compile(
 
 @pytest.fixture(scope="module")
 def patient_server(
-    tmp_path_factory: pytest.TempPathFactory, database_url: Callable[[], str | None]
+    tmp_path_factory: pytest.TempPathFactory, tables: Callable[[Path], str | None]
 ) -> Iterator[Server]:
     """A server that lets one address try as many wrong keys as it likes."""
     data = tmp_path_factory.mktemp("patient") / "data"
-    data.mkdir()
+    url = tables(data)
     (data / "server.json").write_text('{"address_rate": 1e6, "address_burst": 1000000}')
-    running = start(data, database_url())
+    running = start(data, url)
     yield running
     running.stop()
 

@@ -49,6 +49,9 @@ MODULES = {
         "uvicorn.protocols.http.auto", "uvicorn.lifespan.on", "sqlalchemy.dialects.sqlite", "pysqlite3.dbapi2",
     ),
     "postgresql": ("psycopg", "sqlalchemy.dialects.postgresql.psycopg"),
+    "optuna": ("optuna", "hydra_plugins.hydra_optuna_sweeper._impl"),
+    "joblib": ("joblib",),
+    "submitit": ("submitit",),
     "aws-ec2": ("boto3", "warm_botocore", "worldflux.runtime.aws_ec2_plugin", "worldflux.runtime.aws_ec2"),
     "modal": ("modal", "worldflux.runtime.modal_plugin", "worldflux.runtime.modal"),
     "replicate": ("worldflux.runtime.replicate_plugin", "worldflux.runtime.replicate"),
@@ -56,6 +59,9 @@ MODULES = {
 
 #: Read by an interpreter at its start, which a forked one is past.
 _AT_START = ("PYTHON", "LC_", "LANG", "LD_", "TZ", "COV_", "MALLOC_")
+
+#: Begin like those above, and are read by modules when they are asked.
+_LATER = ("PYTHONPATH", "PYTHON_KEYRING_BACKEND")
 
 
 class WarmPopen(subprocess.Popen[Any]):
@@ -163,7 +169,7 @@ def _fits(env: Any) -> bool:
 
 
 def _at_start(env: Mapping[str, str]) -> dict[str, str]:
-    found = {name: env[name] for name in env if name.startswith(_AT_START) and name != "PYTHONPATH"}
+    found = {name: env[name] for name in env if name.startswith(_AT_START) and name not in _LATER}
     return {name: value for name, value in found.items() if value != "C.UTF-8"}  # as without a word
 
 

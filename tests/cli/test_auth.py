@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pty
 import select
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -182,7 +181,7 @@ class TestLogin:
             ended = login(key, "--allow-plaintext", **address)
             assert ended.code == 0 and "did not answer within 10 seconds" in ended.err
             started = time.monotonic()
-            found = subprocess.run(
+            found = warm_python.run(
                 [BIN / "worldflux", "auth", "status"],
                 env={**os.environ, **address},
                 capture_output=True,
@@ -319,7 +318,7 @@ WRONG_INPUT = [
 def test_wrong_input(data: bytes, told: str, server: Gatekeeper, clean_environment: Path) -> None:
     """What is not a key is refused before anybody is asked, and is not repeated."""
     key = make_key()
-    ended = subprocess.run(
+    ended = warm_python.run(
         [BIN / "worldflux", "auth", "login", "--with-token", "--server", server.url, "--allow-plaintext"],
         input=data.replace(b"{key}", key.encode()), capture_output=True, timeout=60, cwd=clean_environment,
     )  # fmt: skip
@@ -338,7 +337,7 @@ class TestServer:
     def test_the_address_alone(self, project: Path, server: Gatekeeper, key: str) -> None:
         """`auth login URL`, as a server prints it when it starts, is `--server URL`."""
         words = [BIN / "worldflux", "auth", "login", server.url, "--with-token", "--allow-plaintext"]
-        ended = subprocess.run(words, cwd=project, input=key, text=True, capture_output=True, timeout=60)
+        ended = warm_python.run(words, cwd=project, input=key, text=True, capture_output=True, timeout=60)
         assert ended.returncode == 0 and f"signed in to {server.url}" in ended.stdout
 
     def test_the_projects_server(
@@ -351,7 +350,7 @@ class TestServer:
         assert "key" not in ended.out.split("next:")[0]
         words = [BIN / "worldflux", "auth", "login", "--with-token", "--allow-plaintext"]
         assert (
-            subprocess.run(
+            warm_python.run(
                 words, cwd=project, input=key, text=True, capture_output=True, timeout=60
             ).returncode
             == 0

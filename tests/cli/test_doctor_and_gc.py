@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import warm_python
 from conftest_cli import BIN, Run
 
 
@@ -48,7 +49,7 @@ def test_a_broken_project_is_an_error_and_the_rest_is_still_checked(wf: Run, pro
 def test_interrupted_runs_are_named(wf: Run, recipe: Callable[..., Path], project: Path) -> None:
     """A run whose process died is found by doctor."""
     recipe("command: [python, main.py]\n", "import time; print('up', flush=True); time.sleep(600)")
-    process = subprocess.Popen(
+    process = warm_python.WarmPopen(
         [str(BIN / "worldflux"), "run", "mine"], cwd=project, stdout=subprocess.PIPE, text=True
     )
     assert process.stdout is not None

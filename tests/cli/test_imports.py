@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import warm_python
 from conftest_cli import BIN, Run
 from published import form
 
@@ -93,7 +94,7 @@ def test_a_terminal_shows_a_bar(hub: StandInHub, project: Path) -> None:
     """On a terminal the transfer has a bar on standard error; the answer on standard output is plain."""
     leader, follower = pty.openpty()
     environment = {**os.environ, "COLUMNS": "100", "TERM": "xterm"}
-    process = subprocess.Popen(
+    process = warm_python.WarmPopen(
         [str(BIN / "worldflux"), "import", "lerobot:me/act"],
         cwd=project,
         env=environment,

@@ -6,12 +6,12 @@ import io
 import os
 import pty
 import re
-import subprocess
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import warm_python
 from conftest_cli import BIN, Run
 from rich.console import Console
 
@@ -128,7 +128,7 @@ def on_terminal(project: Path, *words: str, **env: str) -> tuple[int, str]:
     """Run a sweep on a pseudo terminal; its exit code and all it wrote."""
     parent, child = pty.openpty()
     settings = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "100", "LINES": "30", **env}
-    process = subprocess.Popen(
+    process = warm_python.WarmPopen(
         [str(BIN / "worldflux-run"), "-m", *words],
         cwd=project, env=settings, stdin=child, stdout=child, stderr=child, start_new_session=True,
     )  # fmt: skip

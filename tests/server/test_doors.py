@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import requests
+import warm_python
 from sent_runs import SentRun, patch, result, send, sha256
 from server_process import BIN, Server
 
@@ -52,7 +53,7 @@ def test_it_speaks_tls(tmp_path: Path, workers: str) -> None:
     words = ["--tls-certificate", str(tmp_path / "cert.pem"), "--tls-key", str(tmp_path / "key.pem")]
     place = ["--data", str(tmp_path / "data"), "--port", "0", "--host", "0.0.0.0", "--workers", workers]
     with (tmp_path / "err").open("wb") as errors:
-        process = subprocess.Popen(
+        process = warm_python.WarmPopen(
             [BIN / "worldflux", "--json", "server", "start", *place, *words, "--allow-host", "127.0.0.1"],
             stdout=subprocess.PIPE, stderr=errors, text=True, start_new_session=True,
         )  # fmt: skip

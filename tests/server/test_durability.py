@@ -87,10 +87,10 @@ def _send_until_it_dies(server: Server, acknowledged: list[SentRun], blobs: list
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_two_clients_send_the_same_run(
-    tmp_path: Path, database_url: Callable[[], str | None], workers: str
+    tmp_path: Path, tables: Callable[[Path], str | None], workers: str
 ) -> None:
     """Two clients, cutting the same run's streams differently and at the same time, make one whole run."""
-    server = start(tmp_path / "data", database_url(), "--workers", workers)
+    server = start(tmp_path / "data", tables(tmp_path / "data"), "--workers", workers)
     try:
         for seed in range(3):
             log = b"".join(b"line %d\n" % number for number in range(1000))
@@ -289,7 +289,7 @@ def test_a_start_that_can_not_be_is_told(tmp_path: Path, server: Server) -> None
         (["--database", "mysql://x"], "not supported"),
         (["--database", "postgresql://postgres@/none?host=/nonexistent"], "can not be used"),
     ):
-        ended = subprocess.run(
+        ended = warm_python.run(
             [BIN / "worldflux", "server", "start", "--data", str(tmp_path / new_run_id()), *words],
             capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip

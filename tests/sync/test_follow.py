@@ -215,7 +215,7 @@ def test_ctrl_c_ends_the_command_cleanly(server: Server, project: Path) -> None:
     """Stopped in the middle of following it says so in one line and ends with 130; nothing is lost."""
     run_id = make_run(project / "runs", status="running", log=b"one\n", owner=owner())
     env = {**os.environ, "WORLDFLUX_SERVER": server.url, "WORLDFLUX_API_KEY": server.key}
-    follower = subprocess.Popen(
+    follower = warm_python.WarmPopen(
         [BIN / "worldflux", "sync", "--follow"],
         cwd=project,
         env=env,

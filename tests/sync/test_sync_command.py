@@ -252,7 +252,7 @@ def test_a_server_killed_in_the_middle_is_no_loss(project: Path, tmp_path: Path)
         ]
         env = {**os.environ, "WORLDFLUX_SERVER": own.url, "WORLDFLUX_API_KEY": own.key}
         command = [BIN / "worldflux", "--json", "sync", "--retry-for", "0"]
-        first = subprocess.Popen(
+        first = warm_python.WarmPopen(
             command, cwd=project, env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         )
         with Desk.at(own.url, own.key, project) as desk:
@@ -262,7 +262,7 @@ def test_a_server_killed_in_the_middle_is_no_loss(project: Path, tmp_path: Path)
         out, _ = first.communicate(timeout=60)
         assert first.returncode in (0, 3), out
         own.restart()
-        second = subprocess.run(command, cwd=project, env=env, capture_output=True, text=True)
+        second = warm_python.run(command, cwd=project, env=env, capture_output=True, text=True)
         assert second.returncode == 0, second.stdout
         with Desk.at(own.url, own.key, project) as desk:
             for run_id in ids:
@@ -285,7 +285,7 @@ def test_over_tls_with_an_authority_of_ones_own(project: Path, tmp_path: Path) -
          "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", key, "-out", certificate],
         check=True, capture_output=True,
     )  # fmt: skip
-    running = subprocess.Popen(
+    running = warm_python.WarmPopen(
         [BIN / "worldflux", "--json", "server", "start", "--data", tmp_path / "data", "--port", "0",
          "--tls-certificate", certificate, "--tls-key", key],
         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
@@ -300,11 +300,11 @@ def test_over_tls_with_an_authority_of_ones_own(project: Path, tmp_path: Path) -
             env.pop(name, None)
         command = [BIN / "worldflux", "--json", "sync", "--retry-for", "60s"]
         begun = time.monotonic()
-        stranger = subprocess.run(command, cwd=project, env=env, capture_output=True, text=True)
+        stranger = warm_python.run(command, cwd=project, env=env, capture_output=True, text=True)
         assert stranger.returncode == 3 and "SSL_CERT_FILE" in stranger.stdout, stranger.stdout
         assert time.monotonic() - begun < 20
         env["SSL_CERT_FILE"] = str(certificate)
-        done = subprocess.run(command, cwd=project, env=env, capture_output=True, text=True)
+        done = warm_python.run(command, cwd=project, env=env, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout
         assert json.loads(done.stdout)["data"]["runs"][0]["run_id"] == run_id
     finally:
@@ -320,7 +320,7 @@ def test_a_stop_during_the_sync_at_the_end_leaves_the_exit_code(project: Path) -
         env = {
             **os.environ, "WORLDFLUX_SERVER": hole.url, "WORLDFLUX_API_KEY": KEY,
         }  # fmt: skip
-        run = subprocess.Popen(
+        run = warm_python.WarmPopen(
             [BIN / "worldflux", "run", "mine", "sync=on"], cwd=project, env=env, stdout=subprocess.PIPE,
             stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
@@ -356,7 +356,7 @@ def test_bars_only_where_somebody_looks(wf: Run, project: Path, server: Server) 
         "COLUMNS": "90",
     }  # fmt: skip
     leader, follower = pty.openpty()
-    done = subprocess.Popen(
+    done = warm_python.WarmPopen(
         [BIN / "worldflux", "sync"], cwd=project, env=env, stdout=subprocess.PIPE, stderr=follower
     )
     os.close(follower)

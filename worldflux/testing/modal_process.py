@@ -34,7 +34,7 @@ class Process:
         try:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
-                "-I",
+                "-IS",
                 warden.__file__,
                 str(held),
                 *words,

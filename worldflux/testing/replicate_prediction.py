@@ -107,7 +107,7 @@ class Prediction:
         """The command's exit code; None at the deadline."""
         held, handed = os.pipe()
         process = subprocess.Popen(
-            [sys.executable, "-I", warden.__file__, str(held), *self.model.command],
+            [sys.executable, "-IS", warden.__file__, str(held), *self.model.command],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

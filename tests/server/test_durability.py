@@ -33,11 +33,16 @@ def statuses(server: Server, names: list[str]) -> dict[str, dict[str, object]]:
 
 
 @pytest.mark.slow
-def test_what_was_acknowledged_survives_sigkill(server: Server) -> None:
+def test_what_was_acknowledged_survives_sigkill(tmp_path: Path, tables: Callable[[Path], str | None]) -> None:
     """Killed at random while four clients send, again and again: every acknowledged run and blob is whole."""
-    server.arguments = ["--workers", "2"]
-    server.stop()
-    server.restart()
+    server = start(tmp_path / "data", tables(tmp_path / "data"), "--workers", "2")
+    try:
+        _kill_again_and_again(server)
+    finally:
+        server.stop()
+
+
+def _kill_again_and_again(server: Server) -> None:
     acknowledged: list[SentRun] = []
     blobs: list[bytes] = []
     randomness = random.Random(7)

@@ -111,9 +111,9 @@ class Lab:
         return [each for each in self.manifests() if each["config"]["resolved"]["seed"] == seed]
 
     def clean(self) -> bool:
-        """Nothing but the project's own folders at its root."""
+        """Nothing but the project's own folders and its caches at its root."""
         return {path.name for path in self.root.iterdir()} <= {
-            "worldflux.yaml", "recipes", "runs", "below", "mine_plugin.py", "__pycache__",
+            "worldflux.yaml", "recipes", "runs", "below", "mine_plugin.py", "__pycache__", ".worldflux",
         } and not list((self.root / "below").iterdir())  # fmt: skip
 
 

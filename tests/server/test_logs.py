@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import time
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from reading import store
 from sent_runs import SentRun, send, sha256
-from server_process import Server
+from server_process import Server, start
 
 from worldflux.manifest.model import new_run_id
 from worldflux.server.streams import terminal
@@ -245,8 +246,19 @@ def test_a_growing_log(shared_server: Server) -> None:
 
 
 @pytest.mark.slow
-def test_a_hundred_megabytes(server: Server) -> None:
+def test_a_hundred_megabytes(
+    tmp_path: Path, tables: Callable[[Path], str | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The end, any line and any text of a huge log come quickly, and the server stays small."""
+    monkeypatch.setenv("WORLDFLUX_TEST_COLD", "1")  # a forked one has what others import in its memory, too
+    server = start(tmp_path / "data", tables(tmp_path / "data"))
+    try:
+        _send_and_read(server)
+    finally:
+        server.stop()
+
+
+def _send_and_read(server: Server) -> None:
     made, block = SentRun(status="running", logs={}), 4 * 1024 * 1024
     line = b"step %07d loss 0.123456 reward 12.5 some more words to fill the line up to a hundred bytes........\n"
     total, number = 0, 0

@@ -136,6 +136,9 @@ def test_names_that_come_late_are_offered_in_the_filter(visit: Visit) -> None:
         held.pop(0).continue_()
         if offered:
             option.filter(has_text="params.horizon").wait_for()
+            page.wait_for_timeout(200)  # longer than offers stay when the box is left
+            expect(box).to_be_focused()
+            assert option.first.is_visible()
         else:
             page.get_by_role("button", name="Columns").first.click()
             page.get_by_role("searchbox", name="Find a column").fill("horizon")

@@ -37,6 +37,8 @@ class ChaosProxy:
         self.target, self.weather = target, weather
         self.port = 0
         self._random = random.Random(seed)
+        # A loop holds its tasks weakly, and one whose client has gone may have nobody else.
+        self._talks: set[asyncio.Task[None] | None] = set()
 
     async def _serve(self, ready: threading.Event, stop: asyncio.Event) -> None:
         server = await asyncio.start_server(self._talk, "127.0.0.1", 0, limit=1 << 20)
@@ -54,6 +56,8 @@ class ChaosProxy:
             await asyncio.gather(*others, return_exceptions=True)
 
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        own = asyncio.current_task()
+        self._talks.add(own)
         try:
             if self._random.random() < self.weather.refuse:
                 self.weather.count("refuse")
@@ -61,6 +65,7 @@ class ChaosProxy:
                 await self._pass_on(reader, writer)
         finally:
             writer.transport.abort()
+            self._talks.discard(own)
 
     async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

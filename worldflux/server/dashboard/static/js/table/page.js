@@ -273,7 +273,8 @@ class RunsPage {
     const rows = this.view.differs || this.view.group ? null : this.load();
     this.ready = (rows || Promise.resolve()).then(() => this.learn());
     await Promise.all([rows || this.load(), this.ready.catch(complain)]);
-    this.grid.element.focus({ preventScroll: true });
+    // Keys move through the table at once, but who already types is left alone.
+    if (document.activeElement === document.body) this.grid.element.focus({ preventScroll: true });
     poll(() => this.refresh(), { idle: IDLE_SECONDS, failed: away });
   }
 }

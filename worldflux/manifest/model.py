@@ -311,12 +311,13 @@ def utc_now() -> str:
     return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{milliseconds:03d}+00:00"
 
 
-_RUN_ID = r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
+#: The form of an id of a run, a UUID of version 7 (RFC 9562).
+RUN_ID = r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
 
 
 def is_run_id(value: object) -> bool:
     """Whether a value has the form of `new_run_id`, and so is safe as a folder's name."""
-    return isinstance(value, str) and re.fullmatch(_RUN_ID, value) is not None
+    return isinstance(value, str) and re.fullmatch(RUN_ID, value) is not None
 
 
 _last_id = 0

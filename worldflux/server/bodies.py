@@ -149,8 +149,12 @@ def strict(model: type[Model]) -> Any:
 
 def described(model: type[BaseModel]) -> dict[str, Any]:
     """What OpenAPI says about the body of an endpoint that uses `strict`: `openapi_extra=described(Model)`."""
-    content = {"application/json": {"schema": model.model_json_schema()}}
-    return {"requestBody": {"required": True, "content": content}}
+    return described_as("application/json", model.model_json_schema())
+
+
+def described_as(media_type: str, schema: dict[str, Any]) -> dict[str, Any]:
+    """What OpenAPI says about a body that has to be there: `openapi_extra=described_as(...)`."""
+    return {"requestBody": {"required": True, "content": {media_type: {"schema": schema}}}}
 
 
 def decode(body: bytes) -> dict[str, Any]:

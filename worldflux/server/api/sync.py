@@ -12,7 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from worldflux import __version__
-from worldflux.manifest.model import is_run_id, utc_now
+from worldflux.manifest.model import RUN_ID, is_run_id, utc_now
 from worldflux.server import blobs, bodies, heartbeats
 from worldflux.server.auth import Principal, require
 from worldflux.server.core import Core, CoreDep
@@ -38,6 +38,16 @@ Writer = Annotated[Principal, Depends(require("runs:write"))]
 Uploader = Annotated[Principal, Depends(require("artifacts:write"))]
 
 
+_BYTES = {"type": "string", "format": "binary"}
+
+
+def _list_of(field: str, pattern: str) -> dict[str, Any]:
+    """What OpenAPI says about a body that names things; see `_names`."""
+    names = {"type": "array", "maxItems": MOST_NAMES, "items": {"type": "string", "pattern": pattern}}
+    schema = {"type": "object", "required": [field], "properties": {field: names}}
+    return bodies.described_as("application/json", schema)
+
+
 @router.get("")
 def hello(core: CoreDep, who: Anyone) -> dict[str, Any]:
     """Who the key is, and what the server takes."""
@@ -59,21 +69,21 @@ def hello(core: CoreDep, who: Anyone) -> dict[str, Any]:
     }  # fmt: skip
 
 
-@router.post("/state")
+@router.post("/state", openapi_extra=_list_of("runs", f"^{RUN_ID}$"))
 async def state(request: Request, core: CoreDep, who: Reader) -> dict[str, Any]:
     """What the server holds of runs: `{"runs": [id, ...]}`, at most 1000."""
     names = _names(await bodies.document(request), "runs", is_run_id)
     return {"runs": await run_in_threadpool(summary.states, core.db, who.workspace_id, names)}
 
 
-@router.post("/heartbeat")
+@router.post("/heartbeat", openapi_extra=_list_of("runs", f"^{RUN_ID}$"))
 async def heartbeat(request: Request, core: CoreDep, who: Writer) -> dict[str, Any]:
     """These runs are alive: `{"runs": [id, ...]}`, at most 1000."""
     names = _names(await bodies.document(request), "runs", is_run_id)
     return {"runs": await run_in_threadpool(heartbeats.beat, core.db, who.workspace_id, names)}
 
 
-@router.post("/bundle")
+@router.post("/bundle", openapi_extra=bodies.described_as(MEDIA_TYPE, _BYTES))
 async def bundle(request: Request, core: CoreDep, who: Writer) -> Response:
     """Store frames of runs, in one transaction. 200 when every run is fine, else 207."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -99,7 +109,7 @@ def _store(core: Core, who: Principal, headers: Any, body: bytes, most: int) -> 
     return Response(orjson.dumps({"results": results}), status, media_type="application/json")
 
 
-@router.post("/blobs")
+@router.post("/blobs", openapi_extra=_list_of("sha256", "^[0-9a-f]{64}$"))
 async def missing_blobs(request: Request, core: CoreDep, who: Uploader) -> dict[str, Any]:
     """Which of these blobs are still to be sent, and from where on: `{"sha256": [digest, ...]}`, at most 1000."""
     names = _names(await bodies.document(request), "sha256", lambda name: bool(_SHA256.fullmatch(name)))
@@ -125,7 +135,7 @@ def blob_offset(sha256: str, core: CoreDep, who: Uploader) -> Response:
     return Response(headers=_progress(progress.offset, progress.complete))
 
 
-@router.patch("/blobs/{sha256}")
+@router.patch("/blobs/{sha256}", openapi_extra=bodies.described_as("application/octet-stream", _BYTES))
 async def patch_blob(sha256: str, request: Request, core: CoreDep, who: Uploader) -> Response:
     """Add bytes to a blob at Upload-Offset; the blob is published when it has Upload-Length bytes."""
     name = _digest(sha256)

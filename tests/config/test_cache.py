@@ -57,6 +57,20 @@ def test_other_numbers_need_no_composition(root: Path) -> None:
     assert composed(memory.compose(["+recipe=a", "seed=0", "params.n=1", "tags=[y]"]))
 
 
+@pytest.mark.parametrize(
+    "other", ["params.n=abc", "params.n=null", "params.n=1e-3", "++params.n=true", "params={n: x}"]
+)
+def test_what_is_typed_last_wins(root: Path, other: str) -> None:
+    """A number and something else for the same place: remembered or not, the result is that of Hydra."""
+    project = load_project(root)
+    for words in (["params.n=3", other], [other, "params.n=3"], [other, "params.n=4"], ["params.n=5", other]):
+        try:
+            expected = Composer(project).compose(["+recipe=a", *words])
+        except ConfigError:
+            continue
+        assert same(compose_cached(project, ["+recipe=a", *words]), expected), words
+
+
 @pytest.mark.parametrize("words", [["seed=-1"], ["seed=1.5"], ["timeout=-1"], ["params.none=1"]])
 def test_a_wrong_number_is_still_wrong(root: Path, words: list[str]) -> None:
     """What is remembered of good numbers does not let bad ones pass."""

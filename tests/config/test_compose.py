@@ -121,6 +121,7 @@ def _job(rng: random.Random) -> list[str]:
         f"params={{n: {number}}}", "runtime=other", "runtime=chosen", f"cost_guard.max_usd={rng.randint(-1, 5)}",
         f"++params.n={number}", f"params.a={text}", f"description={text}", f"policy={text}", f"nosuch={number}",
         f"runtime.grace_seconds={number}", f"runtime.name={text}", f"recipe={recipe}", "params.deep=3",
+        f"params.n={text}",
     ]  # fmt: skip
     return [f"+recipe={recipe}", *rng.sample(words, rng.choice([1, 1, 2, 2, 3, 4]))]
 

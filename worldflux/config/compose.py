@@ -31,7 +31,7 @@ from worldflux.config.recipes import RECIPE_GROUP
 from worldflux.config.resolve import public_view, resolved, unresolvable
 from worldflux.config.simple_form import plain_change, variation_of
 from worldflux.config.sources import ProjectSource, RecipeSource, add_project_paths, collecting
-from worldflux.config.variation import Unclear, Variation, numeric_change
+from worldflux.config.variation import Unclear, Variation, are_related, numeric_change
 from worldflux.errors import ConfigError, Fault
 
 if TYPE_CHECKING:
@@ -138,11 +138,7 @@ class Composer:
             if not self._is_choice(override)
             and (override.key_or_group not in changes or (index >= given and plain_change(override) is None))
         ]
-        related = any(
-            f"{name}.".startswith(f"{change}.") or f"{change}.".startswith(f"{name}.")
-            for name in names
-            for change in changes
-        )
+        related = any(are_related(name, change) for name in names for change in changes)
         if related or self._bases.get(key) is None:
             return None
         return variation_of(config, composed.config, composed.parameters, list(changes))

@@ -33,7 +33,6 @@ class Plan:
     """What a command line asks for, before composition."""
 
     settings: dict[str, Any] = field(default_factory=dict)
-    common: list[str] = field(default_factory=list)
     jobs: list[list[str]] = field(default_factory=list)
 
 
@@ -51,7 +50,6 @@ def plain_plan(words: Sequence[str]) -> Plan | None:
         choices = _choices(word)
         if choices is None:
             return None
-        plan.common += choices if _SINGLE.fullmatch(word) else []
         axes.append(choices)
     if prod(len(axis) for axis in (*axes, *seeds)) > MAX_JOBS:
         return None

@@ -48,7 +48,6 @@ def plan_jobs(arguments: Sequence[str], params: Mapping[str, Any], project: Proj
         if name.startswith("sweep.") and name[6:] in PLANNING:
             plan.settings[name[6:]] = override.value()
             continue
-        plan.common += [] if override.is_sweep_override() else [str(override.input_line)]
         axes.append((name, _choices(override)))
     axes += _more_axes(plan.settings, project, faults)
     groups = _zipped(axes, plan.settings.get("zip") or [], faults)

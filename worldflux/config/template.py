@@ -13,7 +13,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from worldflux.config.request import RunRequest
-from worldflux.config.variation import Path, Unclear, Variation, numeric_change
+from worldflux.config.variation import Path, Unclear, Variation, are_related, numeric_change
 
 #: A word as it was typed, or the key of a number that was left out.
 Shape = tuple[Any, ...]
@@ -25,7 +25,10 @@ REFERRING = (*_WORDS, "params")
 
 
 def shape_of(overrides: Sequence[str]) -> tuple[Shape, dict[str, int | float]]:
-    """What runs have in common that differ in their seed and in numbers under `params`; and those numbers."""
+    """What runs have in common that differ in their seed and in numbers under `params`; and those numbers.
+
+    A number is part of what they have in common when another word sets its place, too: the last one wins.
+    """
     shape: list[Any] = []
     changes: dict[str, int | float] = {}
     for text in overrides:
@@ -35,6 +38,9 @@ def shape_of(overrides: Sequence[str]) -> tuple[Shape, dict[str, int | float]]:
             changes[change[0]] = change[1]
         else:
             shape.append(text)
+    others = [text.lstrip("+~").partition("=")[0] for text in shape if isinstance(text, str)]
+    if any(are_related(key, other) for key in changes for other in others):
+        return tuple(overrides), {}
     return tuple(shape), changes
 
 

@@ -29,6 +29,11 @@ def numeric_change(text: str) -> tuple[str, int | float] | None:
     return found[1], int(found[2]) if found[2] else float(found[3])
 
 
+def are_related(one: str, other: str) -> bool:
+    """Whether two keys are the same, or one of them stands in the other."""
+    return f"{one}.".startswith(f"{other}.") or f"{other}.".startswith(f"{one}.")
+
+
 class Unclear(Exception):
     """Not of the simple form after all."""
 

@@ -10,22 +10,24 @@ import pytest
 
 ROOT = Path(__file__).parents[1] / "worldflux"
 EVERYTHING = {
-    "catalog", "cli", "config", "errors", "evidence", "manifest", "run", "runtime", "server", "sync",
+    "catalog", "cli", "config", "errors", "evidence", "interrupts", "manifest", "run", "runtime", "server", "sync",
     "testing",
 }  # fmt: skip
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
+    # How Ctrl-C comes to be an exception: needs nothing of ours.
+    "interrupts": set(),
     # `worldflux.log`, for programs that a run starts: needs nothing of ours.
     "metrics": set(),
     "manifest": {"errors"},
     "config": {"manifest", "errors"},
-    "runtime": {"manifest", "errors"},
+    "runtime": {"manifest", "errors", "interrupts"},
     "catalog": {"manifest", "errors"},
     "evidence": {"manifest", "errors"},
     # Ending what a dead run left behind, and the variables a recipe may have, are the runtime's rooms.
     "run": {
         "config.request", "config.spec", "runtime.base", "runtime.dispatcher", "runtime.environment",
-        "runtime.process", "runtime.survivors", "catalog", "manifest", "errors",
+        "runtime.process", "runtime.survivors", "catalog", "manifest", "errors", "interrupts",
     },
     "sync": {"run.machine", "run.store", "manifest", "errors"},
     # Intervals of a mean are pure arithmetic.

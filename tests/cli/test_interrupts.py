@@ -14,7 +14,8 @@ from worldflux.cli.main import unexpected
 from worldflux.errors import Interrupted
 
 ROOT = Path(__file__).parents[2]
-#: Does what an installed script does, and presses Ctrl-C when a module is about to be imported.
+#: Does what an installed script does, and presses Ctrl-C when a module is about to be imported, or when a function
+#: is called.
 SCRIPT = """
 import importlib, os, signal, sys
 
@@ -25,6 +26,12 @@ class AtImport:
         if name == chosen:
             os.kill(os.getpid(), signal.SIGINT)
 
+def at_call(frame, event, _):
+    if frame.f_code.co_name == chosen and event == "call":
+        sys.setprofile(None)
+        os.kill(os.getpid(), signal.SIGINT)
+
+sys.setprofile(at_call)
 sys.argv = ["/usr/local/bin/" + program, command]
 sys.meta_path.insert(0, AtImport())
 importlib.import_module(module).main()
@@ -53,8 +60,14 @@ def test_an_early_ctrl_c_has_no_traceback(program: str, module: str, tmp_path: P
 
 def test_a_command_that_runs_answers(tmp_path: Path) -> None:
     """From then on Ctrl-C is told, with the documented exit code."""
-    done = pressed("worldflux", "worldflux.config.project", "status", tmp_path)
+    done = pressed("worldflux", "load_project", "status", tmp_path)
     assert done.returncode == 130 and "stopped" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_ctrl_c_at_the_very_end_has_no_traceback(tmp_path: Path) -> None:
+    """Pressed when the answer has been printed, it ends what is left of the process without a word."""
+    done = pressed("worldflux", "_shutdown", "status", tmp_path)
+    assert done.returncode == -signal.SIGINT and "project" in done.stdout and done.stderr == ""
 
 
 def test_a_library_that_wraps_an_interrupt() -> None:

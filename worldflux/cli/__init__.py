@@ -19,6 +19,9 @@ if _silent:
 
 
 def answer_interrupts() -> None:
-    """From now on Ctrl-C is a KeyboardInterrupt again, in a command where it was not."""
+    """From now on Ctrl-C is a KeyboardInterrupt, in a command where it was not, too."""
     if _silent and signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    from worldflux import interrupts
+
+    interrupts.answer()

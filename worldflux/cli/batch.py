@@ -6,12 +6,12 @@ import os
 import re
 import signal
 import subprocess
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from worldflux import interrupts
 from worldflux.run.outcome import Stopped
 
 #: Seconds that Slurm's controller may take to answer.
@@ -94,21 +94,15 @@ def stops_as_interrupts() -> Iterator[Stop]:
     job that goes on must not find its earlier record still open.
     """
     stop = Stop()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop  # signals are the main thread's
-        return
 
-    def interrupt(number: int, _frame: FrameType | None) -> None:
-        if stop.asked:
+    def first_only(number: int, frame: FrameType | None) -> None:
+        if not stop.asked:
+            stop.asked, stop.warned = True, number == WARNING
+        elif not interrupts.is_waiting():
             return
-        stop.asked, stop.warned = True, number == WARNING
-        raise KeyboardInterrupt
+        interrupts.interrupt(number, frame)
 
-    before = {each: signal.signal(each, interrupt) for each in (signal.SIGTERM, signal.SIGHUP, WARNING)}
-    try:
+    with interrupts.handled(signal.SIGTERM, signal.SIGHUP, WARNING, by=first_only):
         yield stop
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
     if stop.warned:
         signal.raise_signal(WARNING)

@@ -11,6 +11,7 @@ import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from worldflux import interrupts
 from worldflux.cli.sweep import Sweep
 from worldflux.config.project import Project
 from worldflux.errors import UsageError, WorldFluxError
@@ -62,8 +63,6 @@ class Elsewhere(Sweep):
 
     def run(self) -> bool:
         """Whether the sweep was interrupted."""
-        from worldflux.cli.session import terminate_as_interrupt
-
         todo = self.todo()
         print(
             f"sweep {self.ledger.sweep_id}: {len(self.jobs)} jobs, by {type(self.launcher).__name__}"
@@ -71,7 +70,7 @@ class Elsewhere(Sweep):
             flush=True,
         )
         try:
-            with terminate_as_interrupt():
+            with interrupts.terminate_too():
                 for _ in range(self.policy.retries + 1):
                     if not todo or self._launch(todo):
                         break

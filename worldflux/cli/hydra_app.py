@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
+from worldflux import interrupts
 from worldflux.cli import answer_interrupts, render
 from worldflux.cli.answer import Answer
 from worldflux.cli.main import unexpected
@@ -54,10 +55,12 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         _raise_when_debugging()
         code = render.show_error(error, COMMAND, False)
     except KeyboardInterrupt:
+        interrupts.end()
         code = render.show_error(Interrupted("stopped"), COMMAND, False)
     except Exception as error:
         _raise_when_debugging()
         code = render.show_error(unexpected(error), COMMAND, False)
+    interrupts.end()
     sys.exit(code)
 
 

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
+from worldflux import interrupts
 from worldflux.cli import answer_interrupts
 from worldflux.errors import Interrupted, UsageError, WorldFluxError
 
@@ -115,7 +116,9 @@ def _add_json(parser: argparse.ArgumentParser, default: object) -> None:
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run one command and exit with its code."""
     words = list(sys.argv[1:] if argv is None else argv)
-    sys.exit(_guarded(words))
+    code = _guarded(words)
+    interrupts.end()
+    sys.exit(code)
 
 
 def _guarded(words: list[str]) -> int:
@@ -139,6 +142,7 @@ def _guarded(words: list[str]) -> int:
             raise
         return render.show_error(error, _without_keys(command), as_json)
     except KeyboardInterrupt:
+        interrupts.end()
         return render.show_error(Interrupted("stopped"), command, as_json)
     except BrokenPipeError:
         # The reader is gone, such as `| head`; there is nobody left to tell.

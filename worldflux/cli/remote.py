@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from worldflux import interrupts
 from worldflux.cli import render
 from worldflux.cli.answer import Answer
 
@@ -114,7 +115,7 @@ def _plugin(project: Project, name: str) -> Any:
 def attach(args: argparse.Namespace) -> Answer:
     from worldflux.cli.live import Console
     from worldflux.cli.run import and_sync, answer
-    from worldflux.cli.session import make_place, plugin_of, terminate_as_interrupt
+    from worldflux.cli.session import make_place, plugin_of
     from worldflux.config.project import load_project
     from worldflux.config.spec import RunSpec
     from worldflux.run import store
@@ -127,7 +128,7 @@ def attach(args: argparse.Namespace) -> Answer:
     spec = RunSpec.model_validate(asked)
     place = make_place(project)
     observer = Silent() if args.quiet or args.json else Console(sys.stdout)
-    with terminate_as_interrupt():
+    with interrupts.terminate_too():
         record = take_up(
             stored, spec, plugin_of(spec.runtime, project), place.install_dir, place.gate, observer
         )

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
-import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from worldflux import interrupts
 from worldflux.config.project import Project
 from worldflux.errors import UsageError
 
@@ -110,23 +108,5 @@ def carry_out(request: RunRequest, project: Project, observer: Observer, **more:
     from worldflux.run.engine import execute
 
     plugin = make_plugin(request, project)
-    with terminate_as_interrupt():
+    with interrupts.terminate_too():
         return execute(request, plugin, make_place(project, request.spec.runs_dir, **more), observer)
-
-
-@contextmanager
-def terminate_as_interrupt() -> Iterator[None]:
-    """Inside, SIGTERM and SIGHUP end a run as Ctrl-C does: cleanly, with a record."""
-
-    def raise_interrupt(signum: int, frame: Any) -> None:
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():
-        yield  # a launcher that works with threads: signals are the main thread's
-        return
-    previous = {each: signal.signal(each, raise_interrupt) for each in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for each, handler in previous.items():
-            signal.signal(each, handler)

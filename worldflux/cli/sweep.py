@@ -11,6 +11,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from worldflux import interrupts
 from worldflux.cli import render, sweep_jobs
 from worldflux.cli.sweep_job import JobEnded, JobOutcome
 from worldflux.config.project import Project, load_project
@@ -220,7 +221,6 @@ class Sweep:
 
     def run(self) -> bool:
         """Whether the sweep was interrupted."""
-        from worldflux.cli.session import terminate_as_interrupt
         from worldflux.runtime.spawning import Forker
 
         todo = self.todo()
@@ -231,7 +231,7 @@ class Sweep:
             self._table.stopping = lambda: pool.cancellation.requested
         try:
             with (
-                terminate_as_interrupt(),
+                interrupts.terminate_too(),
                 Forker() if len(todo) > 1 else nullcontext(),
                 self._table.shown() if self._table else nullcontext(),
             ):

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from worldflux import interrupts
 from worldflux.cli.answer import Answer
 from worldflux.cli.sync_text import previewed, synced
 from worldflux.errors import UsageError
@@ -54,7 +55,6 @@ def register(parser: argparse.ArgumentParser) -> None:
 
 
 def sync(args: argparse.Namespace) -> Answer:
-    from worldflux.cli.session import terminate_as_interrupt
     from worldflux.cli.sync_session import connect
     from worldflux.config.project import load_project
 
@@ -66,7 +66,7 @@ def sync(args: argparse.Namespace) -> Answer:
     if args.dry_run:
         return _dry_run(args, project, options, selected)
     with (
-        terminate_as_interrupt(),
+        interrupts.terminate_too(),
         connect(project, args.server, retry_seconds=_seconds(args.retry_for), connections=args.jobs) as link,
     ):
         left_open: list[str] = []

@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from worldflux import interrupts
 from worldflux.errors import WorldFluxError
 
 if TYPE_CHECKING:
@@ -57,13 +58,12 @@ def bring(project: Project, runs_dir: Path, run_ids: Sequence[str]) -> tuple[str
 def _bring(project: Project, runs_dir: Path, run_ids: Sequence[str]) -> Summary:
     import sys
 
-    from worldflux.cli.session import terminate_as_interrupt
     from worldflux.cli.sync_bar import sync_bar
     from worldflux.cli.sync_session import connect
     from worldflux.sync.plan import Options
 
     with (
-        terminate_as_interrupt(),
+        interrupts.terminate_too(),
         connect(
             project,
             None,

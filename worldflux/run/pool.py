@@ -15,6 +15,7 @@ from queue import SimpleQueue
 from threading import Event
 from typing import Any, Generic, Protocol, TypeVar
 
+from worldflux import interrupts
 from worldflux.run.cancel import Cancellation
 
 JobType = TypeVar("JobType")
@@ -88,11 +89,12 @@ class Pool(Generic[JobType, EndedType]):
         self._free: deque[None] = deque()
         self._ended: deque[tuple[int, int, JobType, EndedType | None, BaseException | None]] = deque()
         self._news: SimpleQueue[None] = SimpleQueue()
+        self._presses: deque[None] = deque()
 
     def run(self, jobs: Sequence[JobType]) -> bool:
         """Carry out all jobs; whether that was interrupted.
 
-        KeyboardInterrupt in the calling thread is handled here and not raised.
+        An interrupt of the calling thread is handled here, between two pieces of its work, and not raised.
         """
         waiting = deque(enumerate(jobs))
         running: set[int] = set()
@@ -106,17 +108,18 @@ class Pool(Generic[JobType, EndedType]):
             self._places.put(None)
         threads = ThreadPoolExecutor(2 * parallel, thread_name_prefix="run")
         try:
-            while running or (waiting and not stopping and not self.cancellation.requested):
-                try:
+            with interrupts.told(self._press):
+                while running or (waiting and not stopping and not self.cancellation.requested):
+                    while self._presses:
+                        self._presses.popleft()
+                        self.cancellation.request()
                     while self._begun:
-                        self._told(self._begun[0], None)
-                        self._begun.popleft()
+                        self._told(self._begun.popleft(), None)
                     while self._free:
                         self._free.popleft()
                         commands -= 1
                     while self._ended:
-                        stopping = self._hear(*self._ended[0], running, waiting) or stopping
-                        self._ended.popleft()
+                        stopping = self._hear(*self._ended.popleft(), running, waiting) or stopping
                     while waiting and commands < parallel + ahead and len(running) < 2 * parallel:
                         if stopping or self.cancellation.requested:
                             break
@@ -125,14 +128,17 @@ class Pool(Generic[JobType, EndedType]):
                         threads.submit(self._one, number, index, _Turn(self, job))
                         running.add(number)
                         commands += 1
-                    if running and not self._begun and not self._free and not self._ended:
+                    if running and not (self._begun or self._free or self._ended or self._presses):
                         self._news.get()
-                except KeyboardInterrupt:
-                    self.cancellation.request()
         finally:
             self._over = True
             threads.shutdown(wait=True, cancel_futures=True)
-        return self.cancellation.requested
+        return self.cancellation.requested or bool(self._presses)
+
+    def _press(self) -> None:
+        """Note an interrupt; it can come anywhere in the main thread, so the loop sees to it."""
+        self._presses.append(None)
+        self._news.put(None)
 
     def _hear(
         self,
@@ -144,20 +150,13 @@ class Pool(Generic[JobType, EndedType]):
         running: set[int],
         waiting: deque[tuple[int, JobType]],
     ) -> bool:
-        """Tell how a run ended and see what follows; true when nothing more is to start.
-
-        An interrupt may come anywhere in here: the next call with the same run only does what is left.
-        """
-        if number not in running:
-            return False
+        """Tell how a run ended and see what follows; true when nothing more is to start."""
+        running.discard(number)
         if error is not None:
-            running.discard(number)
             raise error
         if ended is None:  # interrupted before it began
-            running.discard(number)
             return True
         self._told(job, ended)
-        running.discard(number)
         if ended.succeeded or self.cancellation.requested:
             return False
         self._attempts[index] = self._attempts.get(index, 0) + 1

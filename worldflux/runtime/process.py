@@ -17,12 +17,12 @@ import signal
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import FrameType
 
+from worldflux import interrupts
 from worldflux.errors import UsageError
 from worldflux.runtime.spawning import Request, Spawned, clear_record, disown_forker, open_log, reap
 from worldflux.runtime.survivors import MARK, end_survivors, survivors
@@ -235,10 +235,11 @@ class CommandProcess:
         presses = 0
         while True:
             try:
+                # An exception could be raised inside the very code that handles the one before.
                 if presses:
                     self._interrupt()
                     presses = 0
-                with self._handling_interrupts():
+                with interrupts.told(self._interrupt):
                     return self._collect(on_started, on_ended)
             except KeyboardInterrupt:
                 presses += 1
@@ -263,29 +264,6 @@ class CommandProcess:
             self.stop()
         else:
             self.kill()
-
-    @contextmanager
-    def _handling_interrupts(self) -> Iterator[None]:
-        """Count Ctrl-C without an exception, where nobody else has asked for SIGINT.
-
-        An exception could be raised inside the very code that handles the one before.
-        """
-        ours = (
-            threading.current_thread() is threading.main_thread()
-            and signal.getsignal(signal.SIGINT) is signal.default_int_handler
-        )
-        if not ours:
-            yield
-            return
-
-        def on_interrupt(_number: int, _frame: FrameType | None) -> None:
-            self._interrupt()
-
-        try:
-            signal.signal(signal.SIGINT, on_interrupt)
-            yield
-        finally:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def _collect(
         self, on_started: Callable[[], None] | None, on_ended: Callable[[], None] | None

@@ -269,6 +269,28 @@ USAGE = [
     (["run"], "no recipe is named", "worldflux run NAME"),
     (["run", "a", "b"], "one recipe at a time", "worldflux-run -m"),
     (["recipe", "check", "nowhere"], "there is no recipe `nowhere`", ""),
+    (
+        ["runs", "list", "--statsu", "x"],
+        "worldflux runs list: there is no option `--statsu`; did you mean `--status`?",
+        "worldflux runs list --help",
+    ),
+    (
+        ["sync", "--drry-run=1"],
+        "worldflux sync: there is no option `--drry-run`; did you mean `--dry-run`?",
+        "worldflux sync --help",
+    ),
+    (
+        ["evidence", "key", "trust", "them", "k.pub", "--zzz"],
+        "worldflux evidence key trust: there is no option `--zzz`",
+        "worldflux evidence key trust --help",
+    ),
+    (["runs", "--jsno", "list"], "worldflux runs: there is no option `--jsno`", "worldflux runs --help"),
+    (
+        ["--verison"],
+        "worldflux: there is no option `--verison`; did you mean `--version`?",
+        "worldflux --help",
+    ),
+    (["status", "now"], "worldflux status: `now` is one word too many", "worldflux status --help"),
     (["auth", "logn"], "`logn`", "did you mean `login`?"),
     (["auth", "login"], "no server is named", "--server https://"),
     (["auth", "login", "--server", "runs.example.org"], "is no address", "https://runs.example.org"),

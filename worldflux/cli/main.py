@@ -11,7 +11,7 @@ import importlib
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from worldflux import interrupts
 from worldflux.cli import answer_interrupts
@@ -48,6 +48,14 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise UsageError(_without_keys(_plain(message, self)), f"{self.prog} --help", code="usage")
 
+    # Typed loosely, as argparse's own overloads can not be repeated: the namespace's type goes through.
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse does it, but each command refuses what it does not know in its own name."""
+        parsed, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(_unknown(unknown, self))
+        return parsed, unknown
+
 
 def _plain(message: str, parser: argparse.ArgumentParser) -> str:
     if "invalid choice" not in message:
@@ -63,6 +71,24 @@ def _plain(message: str, parser: argparse.ArgumentParser) -> str:
             known = [str(choice) for choice in action.choices]
             return f"{parser.prog}: `{wrong}` is not possible here; {did_you_mean(wrong, known)}"
     return f"{parser.prog}: {message}"
+
+
+def _unknown(words: Sequence[str], parser: argparse.ArgumentParser) -> str:
+    """What is wrong with the words that nothing of this command takes: the first option, else the first word."""
+    from worldflux.config.nearest import nearest
+
+    wrong = next((word for word in words if word.startswith("-")), None)
+    if wrong is None:
+        return f"`{words[0]}` is one word too many"
+    name = wrong.partition("=")[0]
+    known = {
+        option.lstrip("-"): option
+        for action in parser._actions
+        for option in action.option_strings
+        if option.startswith("--")
+    }
+    close = nearest(name.lstrip("-"), known)
+    return f"there is no option `{name}`" + (f"; did you mean `{known[close]}`?" if close else "")
 
 
 def _without_keys(text: str) -> str:

@@ -63,6 +63,16 @@ def test_init_never_overwrites(wf: Run, tmp_path: Path) -> None:
         assert (tmp_path / "run.py").read_text() == "mine"
 
 
+def test_words_on_both_sides_of_an_option(wf: Run, recipe: Callable[..., Path]) -> None:
+    """Where an option stands does not matter, as in `worldflux-run`."""
+    recipe(RECIPE, PROGRAM)
+    plans = [
+        wf("--json", "run", *words).envelope["data"]
+        for words in (["mine", "seed=4", "--dry-run"], ["mine", "--dry-run", "seed=4"])
+    ]
+    assert plans[0] == plans[1] and plans[0]["seed"] == 4
+
+
 def test_everything_a_run_brings(wf: Run, recipe: Callable[..., Path], project: Path) -> None:
     """Metrics with intervals, series, artifacts with digests, the log, the config, the code's state."""
     folder = recipe(RECIPE, PROGRAM)

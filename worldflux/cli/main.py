@@ -50,11 +50,17 @@ class Parser(argparse.ArgumentParser):
 
     # Typed loosely, as argparse's own overloads can not be repeated: the namespace's type goes through.
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """As argparse does it, but each command refuses what it does not know in its own name."""
+        """As argparse does it, but each command refuses what it does not know in its own name.
+
+        Words may stand on both sides of an option: argparse alone takes `run NAME --dry-run seed=3` for wrong.
+        """
         parsed, unknown = super().parse_known_args(args, namespace)
-        if unknown:
+        many = next((each for each in self._actions if each.nargs == "*" and not each.option_strings), None)
+        if many is not None and not any(word.startswith("-") for word in unknown):
+            setattr(parsed, many.dest, [*(getattr(parsed, many.dest) or []), *unknown])
+        elif unknown:
             self.error(_unknown(unknown, self))
-        return parsed, unknown
+        return parsed, []
 
 
 def _plain(message: str, parser: argparse.ArgumentParser) -> str:

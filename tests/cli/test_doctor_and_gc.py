@@ -76,6 +76,19 @@ def test_gc_removes_what_is_old_and_only_that(wf: Run, recipe: Callable[..., Pat
     assert wf("runs", "gc", "--older-than", "soon").code == 2
 
 
+def test_gc_removes_what_earlier_versions_and_killed_commands_left(wf: Run, project: Path) -> None:
+    """Remembered sweeps, which nothing reads any more, and half-written compositions go with their folders."""
+    left = [project / ".worldflux" / name for name in ("composed-sweeps/0f.json", "composed/0f.77.tmp")]
+    for path in left:
+        path.parent.mkdir(parents=True)
+        path.write_text("[0123]")
+    told = wf("--json", "runs", "gc", "--dry-run").envelope["data"]
+    assert {each["path"] for each in told["removed"]} == {str(path) for path in left} and told["bytes"] == 12
+    assert wf("runs", "gc", "--envs").code == 0 and all(path.exists() for path in left)
+    assert wf("--json", "runs", "gc").envelope["data"] == {**told, "dry_run": False}
+    assert not any(path.parent.exists() for path in left)
+
+
 def test_the_command_line_works_from_an_empty_environment(project: Path, recipe: Callable[..., Path]) -> None:
     """Started by `env -i`, without HOME, PATH or a locale, a run works and its log is complete."""
     recipe("command: [python, main.py]\n", "for i in range(100): print('é', i)\n")

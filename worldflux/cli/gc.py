@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import suppress
+from pathlib import Path
 
 from worldflux.cli import render
 from worldflux.cli.answer import Answer
@@ -29,21 +31,34 @@ def collect(args: argparse.Namespace) -> Answer:
     from worldflux.runtime.venvs.collect import collect as collect_environments
 
     age = _seconds(args.older_than)
-    removed = [
+    removed: list[dict[str, object]] = [
         {"path": str(each.path), "kind": each.kind, "bytes": each.bytes}
         for each in collect_environments(home_dir() / "envs", max_age_seconds=age, dry_run=args.dry_run)
     ]
     if not args.envs:
-        folder = load_project().root / ".worldflux" / "composed"
-        for path in sorted(folder.glob("*.json")):
-            removed.append({"path": str(path), "kind": "composition", "bytes": path.stat().st_size})
-            if not args.dry_run:
-                path.unlink(missing_ok=True)
+        removed += _compositions(load_project().root, args.dry_run)
     total = sum(int(str(each["bytes"])) for each in removed)
     verb = "would remove" if args.dry_run else "removed"
     lines = [f"{each['kind']:<12} {render.size(int(str(each['bytes'])))}  {each['path']}" for each in removed]
     lines.append(f"{verb} {len(removed)} entries, {render.size(total)}")
     return Answer({"removed": removed, "bytes": total, "dry_run": args.dry_run}, "\n".join(lines))
+
+
+def _compositions(root: Path, dry_run: bool) -> list[dict[str, object]]:
+    """Remove the remembered compositions of a project, those of earlier versions too, and list them."""
+    from worldflux.config.cache import FOLDER, OLD_FOLDERS
+
+    removed: list[dict[str, object]] = []
+    for folder in (root / FOLDER, *(root / old for old in OLD_FOLDERS)):
+        for path in sorted(each for each in folder.glob("*") if each.is_file()):
+            with suppress(FileNotFoundError):
+                removed.append({"path": str(path), "kind": "composition", "bytes": path.stat().st_size})
+                if not dry_run:
+                    path.unlink()
+        if not dry_run:
+            with suppress(OSError):
+                folder.rmdir()
+    return removed
 
 
 def _seconds(text: str) -> float:

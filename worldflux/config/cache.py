@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from worldflux.config.spec import RunSpec
 
 FORMAT = 3
+#: Where they are kept in a project, and where earlier versions kept others that nobody reads any more.
+FOLDER, OLD_FOLDERS = Path(".worldflux/composed"), (Path(".worldflux/composed-sweeps"),)
 #: Compositions of a project that are kept, and those that one command may add.
 MAX_ENTRIES, MAX_NEW = 200, 50
 #: A file changed this recently could change again within one tick of its clock; nanoseconds.
@@ -44,7 +46,7 @@ class Memory:
 
     def __init__(self, project: Project) -> None:
         self._project = project
-        self._folder = project.root / ".worldflux" / "composed"
+        self._folder = project.root / FOLDER
         self._stamp = _stamp_of(project)
         self._templates: dict[str, Template | None] = {}
         self._composer: Composer | None = None

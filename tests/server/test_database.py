@@ -12,13 +12,14 @@ from pathlib import Path
 import pytest
 from run_rows import Row, add, workspace
 from sqlalchemy import inspect, select, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from worldflux.errors import UsageError, WorldFluxError
 from worldflux.server import db, first, migrations
 from worldflux.server.db import Database
 from worldflux.server.problems import Problem
-from worldflux.server.tables import metadata, settings
+from worldflux.server.query.place import EVERY_STATE
+from worldflux.server.tables import metadata, runs, settings
 
 
 @pytest.fixture
@@ -270,6 +271,24 @@ def test_reading_and_writing_have_caches_that_are_bounded_together(tmp_path: Pat
         assert id(writing.connection.driver_connection) in links
     assert len(links) == 3 and limits == {db.CACHE_BYTES}
     database.close()
+
+
+@pytest.mark.parametrize("way", ["insert", "update"])
+def test_a_run_is_in_a_state_that_totals_know(database: Database, way: str) -> None:
+    """The database takes each state of `EVERY_STATE` and no other: a total is the rest when those are taken off."""
+    with database.write() as connection:
+        place = workspace(connection, "w")
+        if way == "insert":
+            add(connection, place, [Row({"state": state}) for state in EVERY_STATE])
+        else:
+            (key,) = add(connection, place, [Row()])
+            for state in EVERY_STATE:
+                connection.execute(runs.update().where(runs.c.pk == key).values(state=state))
+    with pytest.raises(IntegrityError, match="ck_runs_state"), database.write() as connection:
+        if way == "insert":
+            add(connection, place, [Row({"state": "frozen"})])
+        else:
+            connection.execute(runs.update().values(state="frozen"))
 
 
 def test_the_head_is_the_newest_step() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -11,7 +12,7 @@ import pytest
 from browsing import Visit
 from fill import VariedRun, curve
 from films import film
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Response, expect
 from richrun import rich_run
 from sent_runs import frame, send
 from server_process import Server
@@ -214,6 +215,52 @@ def test_a_run_goes_on_while_it_is_watched(visit: Visit, site: Server) -> None:
     done = replace(run, status="succeeded", logs={"output": b"begins\ngoes on\n"})
     send(site, *done.frames(), expect=200)
     expect(page.locator("h1 .pill")).to_have_text("Succeeded", timeout=30_000)
+
+
+def test_a_curve_grows_by_what_is_new(visit: Visit, site: Server) -> None:
+    """A tab opened before the first point gets its curve; later looks fetch the points that came since, not all."""
+    run = VariedRun(name="growing", status="running", created=datetime.now(timezone.utc), series=b"")
+    send(site, *run.frames(), expect=200)
+    answers: list[Response] = []
+    page = visit.page
+    page.on("response", lambda answer: answers.append(answer) if "names=loss" in answer.url else None)
+    opened(visit, run, "metrics")
+    expect(page.locator("#panel")).to_contain_text("No curves")
+    sent = 0
+
+    def log(steps: range) -> None:
+        nonlocal sent
+        rows = [{"name": "loss", "value": 1 / (step + 1), "step": step} for step in steps]
+        data = "".join(json.dumps(row) + "\n" for row in rows).encode()
+        head = {"part": "stream", "stream": "metrics", "offset": sent, "project": run.project}
+        send(site, frame(run.run_id, data, **head), expect=200)
+        sent += len(data)
+
+    def drawn(places: int, last: int) -> tuple[list[int], list[int]]:
+        page.wait_for_function(
+            """([places, last]) => {
+                const data = document.querySelector(".chart[data-name='loss'] .canvas")?.data;
+                return data && data[0].x.length === places && data[0].x.at(-1) === last;
+            }""",
+            arg=[places, last],
+            timeout=60_000,
+        )
+        sizes = [(len(each.body()), "after=" in each.url) for each in answers]
+        answers.clear()
+        return [size for size, since in sizes if not since], [size for size, since in sizes if since]
+
+    log(range(1000))
+    whole, since = drawn(1000, 999)
+    assert len(whole) == 1 and whole[0] > 10_000 and all(size < 1000 for size in since)
+    log(range(1000, 1003))
+    whole, since = drawn(1003, 1002)
+    assert whole == [] and since and max(since) < 1000
+    log(range(1003, 4000))  # too many to add: the server thins them out, four to a place
+    whole, since = drawn(1000, 3996)
+    assert len(whole) == 1
+    log(range(4000, 4010))
+    whole, since = drawn(1003, 4008)
+    assert whole == [] and since and max(since) < 1000
 
 
 def test_tabs_by_keys(visit: Visit, rich: VariedRun) -> None:

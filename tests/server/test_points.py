@@ -19,7 +19,7 @@ from server_process import Server
 
 from worldflux.manifest.model import new_run_id
 from worldflux.server.streams.content import Stream
-from worldflux.server.streams.points import Asked, Series, points, series
+from worldflux.server.streams.points import Asked, Series, Since, points, series
 
 
 class Pieces(Stream):
@@ -102,13 +102,47 @@ def test_a_last_line_without_its_end_counts_when_it_is_whole() -> None:
 def test_names_and_steps_are_chosen() -> None:
     """Only asked names; only steps within the bounds; points without a step are counted on."""
     data = lines(*({"name": name, "value": n, "step": n * 10} for n in range(6) for name in ("a", "b")))
-    found, more = series(Pieces(data), Asked(["b"], 100, 20, 40))
+    found, more, _ = series(Pieces(data), Asked(["b"], 100, 20, 40))
     assert {name: one.to_json()["step"] for name, one in found.items()} == {"b": [20, 30, 40]}
     assert not more
-    plain, _ = series(Pieces(lines(*({"name": "a", "value": n} for n in range(3)))), Asked())
+    plain, _, _ = series(Pieces(lines(*({"name": "a", "value": n} for n in range(3)))), Asked())
     assert plain["a"].to_json()["step"] == [0, 1, 2]
-    many, more = series(Pieces(lines(*({"name": f"m{n}", "value": 1} for n in range(60))), 1000), Asked())
+    many, more, _ = series(Pieces(lines(*({"name": f"m{n}", "value": 1} for n in range(60))), 1000), Asked())
     assert (len(many), more) == (50, True)
+
+
+_line = st.sampled_from(
+    [
+        b'{"name":"a","value":1}\n', b'{"name":"a","value":NaN,"step":7}\n', b'{"name":"b","value":2}\n', b"\n",
+        b"oh\n",
+        b'{"name":"a","value":"Infinity"}\n', b'{"name":"c","value":3,"step":1}\n', b'{"name":"b"\n', b"[1]\n",
+        b'{"name":"b","value":' + b"1" * 70_000 + b"}\n", b'{"name":"b","value":4}   \r\n',
+    ]
+)  # fmt: skip
+
+
+@given(
+    st.lists(_line, max_size=12),
+    st.lists(st.integers(0, 10**6), max_size=4),
+    st.sampled_from([5, 1000, 10**6]),
+)
+def test_what_came_since_is_all_that_is_new(parts: list[bytes], cuts: list[int], size: int) -> None:
+    """However a stream grew, what each look finds after the one before makes up all of it, each point once."""
+    data, names = b"".join(parts), ["b", "a"]
+    found: dict[str, list[Any]] = {name: [] for name in names}
+    since = Since()
+    for end in (*sorted(cut % (len(data) + 1) for cut in cuts), len(data)):
+        new, _, since = series(Pieces(data[:end], size), Asked(names, 1000, since=since))
+        assert Since.parse(since.text(names), names).text(names) == since.text(names)
+        since = Since.parse(since.text(names), names)
+        for name, one in new.items():
+            shown = one.to_json()
+            found[name] += zip(shown["step"], shown["value"], strict=True)
+    whole, _, _ = series(Pieces(data, 10**6), Asked(names, 1000))
+    expected = {name: one.to_json() for name, one in whole.items()}
+    for name in names:
+        one = expected.get(name, {"step": [], "value": []})
+        assert found[name] == list(zip(one["step"], one["value"], strict=True))
 
 
 def test_memory_depends_on_what_is_asked_for() -> None:
@@ -121,7 +155,7 @@ def test_memory_depends_on_what_is_asked_for() -> None:
                 yield block
 
     tracemalloc.start()
-    found, _ = series(Long(b""), Asked(None, 1000))
+    found, _, _ = series(Long(b""), Asked(None, 1000))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert found["loss"].points == 200_000
@@ -156,7 +190,7 @@ def test_series_over_http(shared_server: Server, run: SentRun) -> None:
     assert thin == {
         "loss": {
             "step": [0, 2, 4, 6, 8], "value": [0.25, 1.25, 2.25, 3.25, 4.25], "time": None, "points": 10,
-            "downsampled": True, "min": [0, 1, 2, 3, 4], "max": [0.5, 1.5, 2.5, 3.5, 4.5],
+            "downsampled": True, "width": 2, "min": [0, 1, 2, 3, 4], "max": [0.5, 1.5, 2.5, 3.5, 4.5],
         }
     }  # fmt: skip
     part = shared_server.call(
@@ -184,6 +218,40 @@ def test_a_growing_series(shared_server: Server) -> None:
     answer = shared_server.call("GET", f"/api/runs/{made.run_id}/metrics", expect=200).json()
     assert answer["series"]["loss"]["value"] == [0, 1, 2, 3]
     assert not answer["final"]
+
+
+def test_a_second_look_brings_only_what_is_new(shared_server: Server) -> None:
+    """`next` given as `after` brings the points that came since and no other, numbered on; a wrong one is said."""
+    made = SentRun(status="running", series=None)
+    old, new = (
+        lines(*({"name": name, "value": n} for n in steps for name in ("loss", "other")))
+        for steps in (range(3000), range(3000, 3004))
+    )
+    send(shared_server, made.stream_frame("metrics", 0, old), expect=200)
+    path = f"/api/runs/{made.run_id}/metrics"
+
+    def look(after: str | None, expect: int = 200) -> Any:
+        asked = {"names": "loss", "max_points": 10_000, **({} if after is None else {"after": after})}
+        return shared_server.call("GET", path, params=asked, expect=expect)
+
+    first = look(None)
+    assert len(first.json()["series"]["loss"]["step"]) == 3000
+    nothing = look(first.json()["next"])
+    assert nothing.json()["series"] == {} and nothing.json()["next"] == first.json()["next"]
+    send(shared_server, made.stream_frame("metrics", len(old), new), expect=200)
+    second = look(first.json()["next"])
+    assert second.json()["series"] == {
+        "loss": {
+            "step": [3000, 3001, 3002, 3003], "value": [3000, 3001, 3002, 3003], "time": None, "points": 4,
+            "downsampled": False,
+        }
+    }  # fmt: skip
+    assert len(second.content) < 400 < 20_000 < len(first.content)
+    assert look(second.json()["next"]).json()["series"] == {}
+    for wrong in ("x", "1", "-1.2", "1.2.3", "999999999.0"):
+        look(wrong, expect=422)
+    shared_server.call("GET", path, params={"after": "1.2"}, expect=422)
+    assert shared_server.call("GET", path, expect=200).json()["next"] is None
 
 
 def test_csv_has_every_point(shared_server: Server, run: SentRun) -> None:

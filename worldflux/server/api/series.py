@@ -18,11 +18,19 @@ from worldflux.server.auth import Principal
 from worldflux.server.core import Core, CoreDep
 from worldflux.server.problems import Problem
 from worldflux.server.query.rows import split
-from worldflux.server.streams.points import MAX_SERIES, Asked, points, series
+from worldflux.server.streams.points import MAX_SERIES, Asked, Since, points, series
 
 router = APIRouter(tags=["series"])
 
 Step = Annotated[int | None, Query(ge=-(2**53), le=2**53)]
+After = Annotated[
+    str,
+    Query(
+        description="`next` of the answer before about the same `names`: only what came since",
+        max_length=1000,
+        pattern=r"^([0-9]{1,15}(\.[0-9]{1,15}){1,50})?$",
+    ),
+]
 _ROWS = 2000
 
 
@@ -36,17 +44,25 @@ def show_series(
     max_points: Annotated[int, Query(ge=2, le=20_000)] = 2000,
     from_step: Step = None,
     to_step: Step = None,
+    after: After = "",
 ) -> Response:
-    """The series of a run; one that has more points than asked for is thinned out to means with their range."""
-    chosen = split(names)
+    """The series of a run; one that has more points than asked for is thinned out to means with their range.
+
+    The answer about named series has a `next`. Given as `after`, with the same `names`, only what came since
+    is read and answered: whoever follows a run asks for each point once.
+    """
+    chosen = list(dict.fromkeys(split(names)))
     if len(chosen) > MAX_SERIES:
         raise Problem(
             422, "invalid", f"names: at most {MAX_SERIES} series are given at a time", "ask for fewer"
         )
-    asked = Asked(frozenset(chosen) if chosen else None, max_points, from_step, to_step)
+    since = _since(after, chosen)
+    asked = Asked(frozenset(chosen) if chosen else None, max_points, from_step, to_step, since)
     try:
         with opened(core, who, id, "metrics") as (stream, final):
-            found, more = series(stream, asked)
+            if since.start > stream.length:
+                raise _bad_after()
+            found, more, since = series(stream, asked)
             read = stream.length
     except Problem as problem:
         if problem.status != 404:
@@ -59,8 +75,26 @@ def show_series(
         "more": more,
         "bytes": read,
         "final": final,
+        "next": since.text(chosen) if chosen else None,
     }
     return reply(request, document)
+
+
+def _since(after: str, names: list[str]) -> Since:
+    if not after:
+        return Since()
+    try:
+        if names:
+            return Since.parse(after, names)
+    except ValueError:
+        pass
+    raise _bad_after()
+
+
+def _bad_after() -> Problem:
+    return Problem(
+        422, "invalid", "after: is not the `next` of an answer about these names", "ask without it"
+    )
 
 
 @router.get(

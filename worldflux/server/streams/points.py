@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 import math
 from array import array
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -85,8 +85,8 @@ class Series:
         return self._sums[a] * (self._counts[a] / whole) + self._sums[b] * (self._counts[b] / whole)
 
     def to_json(self) -> dict[str, Any]:
-        """The series as it is answered: at most `most` places, each with the mean of its points; with
-        the smallest and largest of them when it was thinned out."""
+        """The series as it is answered: at most `most` places, each with the mean of its points; with the
+        smallest and largest of them, and of how many a place is made, when it was thinned out."""
         if len(self._steps) > self.most:
             if len(self._steps) % 2:
                 self._steps.append(self._steps[-1])
@@ -101,6 +101,7 @@ class Series:
             "points": self.points, "downsampled": self.width > 1,
         }  # fmt: skip
         if self.width > 1:
+            found["width"] = self.width
             # Without a number in it, a bucket's smallest is still above its largest.
             empty = [self._lows[i] > self._highs[i] for i in places]
             found["min"] = ["NaN" if empty[i] else _plain(self._lows[i]) for i in places]
@@ -117,7 +118,34 @@ def _plain(number: float) -> Number:
     return number if math.isfinite(number) else not_finite_name(number)
 
 
-@dataclass
+@dataclass(frozen=True)
+class Since:
+    """Up to where somebody has read a stream, as they are told it and tell it again.
+
+    Attributes:
+        start: byte at which the lines begin that they do not have.
+        counted: points of each series before that, by which those without a step are numbered.
+    """
+
+    start: int = 0
+    counted: Mapping[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, text: str, names: Sequence[str]) -> Since:
+        """What `text` said, for the same names.
+
+        Raises:
+            ValueError: it was given for another number of names.
+        """
+        start, *counted = (int(part) for part in text.split("."))
+        return cls(start, dict(zip(names, counted, strict=True)))
+
+    def text(self, names: Sequence[str]) -> str:
+        """For the answer about these names."""
+        return ".".join(map(str, (self.start, *(self.counted.get(name, 0) for name in names))))
+
+
+@dataclass(frozen=True)
 class Asked:
     """What is wanted of a stream.
 
@@ -125,21 +153,32 @@ class Asked:
         names: of the series; None for the first `MAX_SERIES` that come.
         most: places of each series.
         first, last: steps that are let in, None for all.
+        since: only what came later.
     """
 
     names: Collection[str] | None = None
     most: int = 2000
     first: int | None = None
     last: int | None = None
+    since: Since = Since()
 
 
-def series(stream: Stream, asked: Asked) -> tuple[dict[str, Series], bool]:
-    """The series of a stream, in order of appearance, and whether some were left out for being too many."""
+class Found(NamedTuple):
+    """Series in order of appearance, whether some were left out for being too many, and where to go on."""
+
+    series: dict[str, Series]
+    more: bool
+    next: Since
+
+
+def series(stream: Stream, asked: Asked) -> Found:
+    """The series of a stream."""
     share = MAX_POINTS // max(1, MAX_SERIES if asked.names is None else len(asked.names))
     most, more = max(2, min(asked.most, share)), False
     found: dict[str, Series] = {}
-    ordinals: dict[str, int] = {}
-    for name, value, step in points(stream):
+    ordinals = dict(asked.since.counted)
+    rows = Rows(stream, asked.since.start)
+    for name, value, step in _metrics(rows):
         if asked.names is not None and name not in asked.names:
             continue
         ordinal = ordinals.get(name, 0)
@@ -155,13 +194,17 @@ def series(stream: Stream, asked: Asked) -> tuple[dict[str, Series], bool]:
                 continue
             one = found[name] = Series(most)
         one.add(at, value)
-    return found, more
+    return Found(found, more, Since(rows.end, ordinals))
 
 
 def points(stream: Stream) -> Iterator[tuple[str, float, int | None]]:
     """Name, value and step of each line that is a metric, in their order; other lines are left out."""
+    return _metrics(Rows(stream))
+
+
+def _metrics(rows: Iterable[Any]) -> Iterator[tuple[str, float, int | None]]:
     names: dict[str, str] = {}
-    for row in _rows(stream):
+    for row in rows:
         if not isinstance(row, dict):
             continue
         raw, value, step = row.get("name"), row.get("value"), row.get("step")
@@ -189,19 +232,36 @@ def _number(value: Any) -> float | None:
     return float(value) if isinstance(value, str) and value in NOT_FINITE else None
 
 
-def _rows(stream: Stream) -> Iterator[Any]:
-    carry, skipping = b"", False
-    for part in stream.read():
-        block = carry + part
-        end = block.rfind(b"\n") + 1
-        whole, carry = block[:end], block[end:]
-        if skipping and end:
-            whole, skipping = whole[whole.index(b"\n") + 1 :], False
-        if len(carry) > _MAX_LINE:
-            carry, skipping = b"", True
-        yield from _parsed(whole)
-    if carry and not skipping:
-        yield from _parsed(carry)
+class Rows:
+    """The lines of a stream from a byte on, each as the JSON that it is; to be gone through once.
+
+    Attributes:
+        end: byte at which whoever goes on later begins: a last line that is not whole yet comes again.
+    """
+
+    def __init__(self, stream: Stream, start: int = 0) -> None:
+        self.end = start
+        self._stream = stream
+
+    def __iter__(self) -> Iterator[Any]:
+        carry, skipping, at = b"", False, self.end
+        for part in self._stream.read(at):
+            at += len(part)
+            block = carry + part
+            end = block.rfind(b"\n") + 1
+            whole, carry = block[:end], block[end:]
+            if end:
+                self.end = at - len(carry)
+            if skipping and end:
+                whole, skipping = whole[whole.index(b"\n") + 1 :], False
+            if len(carry) > _MAX_LINE:
+                carry, skipping = b"", True
+            yield from _parsed(whole)
+        if carry and not skipping:
+            for row in _parsed(carry):
+                if isinstance(row, dict):  # nothing but its newline can follow
+                    self.end = at
+                yield row
 
 
 def _parsed(lines: bytes) -> list[Any]:

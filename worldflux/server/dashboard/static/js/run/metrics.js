@@ -5,11 +5,12 @@ import { h, later } from "../dom.js";
 import { number, shown } from "../format.js";
 import { icon } from "../icon.js";
 import { recall, remember } from "../keep.js";
-import { loadSeries, seriesNames } from "../series.js";
+import { Curve, seriesNames } from "../series.js";
 import { empty, waiting } from "../state.js";
 import { complain } from "../toast.js";
 
 const MOST_CHARTS = 120;
+const LIVE = ["running", "queued"];
 
 /** The metrics tab; it refreshes what is in sight while the run goes on. */
 export class MetricsTab {
@@ -20,7 +21,13 @@ export class MetricsTab {
     this.charts = new Map();
     this.sight = new IntersectionObserver((seen) => this.seen(seen), { rootMargin: "200px" });
     addEventListener("themechange", () => { for (const chart of this.charts.values()) if (chart.drawn) this.draw(chart); });
-    this.open().catch((error) => this.element.replaceChildren(h("div.note.bad", shown(error.message))));
+    this.find();
+  }
+
+  /** Look which metrics have curves; of a run that goes on there may be more later. */
+  find() {
+    this.finding ??= this.open().catch((error) => { if (!this.grid) this.element.replaceChildren(h("div.note.bad", shown(error.message))); })
+      .finally(() => { this.finding = null; });
   }
 
   async open() {
@@ -29,11 +36,17 @@ export class MetricsTab {
       this.element.replaceChildren(empty("compare", "No curves", h("p", "Values with a step become curves. In a program that a recipe runs:"), h("code", 'worldflux.log({"loss": loss}, step=step)')));
       return;
     }
+    if (!this.grid) this.lay();
+    const known = new Set([...this.charts.values()].map((chart) => chart.name));
+    for (const name of names.slice(0, MOST_CHARTS)) if (!known.has(name)) this.add(name);
+    this.rest.textContent = names.length > MOST_CHARTS ? `${names.length - MOST_CHARTS} more metrics have curves; find them by name.` : "";
+  }
+
+  lay() {
     this.grid = h("div.charts");
+    this.rest = h("p.muted.small");
     const search = h("input", { type: "search", placeholder: "Find a metric", "aria-label": "Find a metric", oninput: later(() => this.filter(search.value), 120) });
-    this.element.replaceChildren(h("div.chart-tools", search, this.tools(), h("span.muted.small", "Drag to zoom, double-click to go back.")), this.grid);
-    for (const [place, name] of names.slice(0, MOST_CHARTS).entries()) this.add(name, place);
-    if (names.length > MOST_CHARTS) this.element.append(h("p.muted.small", `${names.length - MOST_CHARTS} more metrics have curves; find them by name.`));
+    this.element.replaceChildren(h("div.chart-tools", search, this.tools(), h("span.muted.small", "Drag to zoom, double-click to go back.")), this.grid, this.rest);
   }
 
   tools() {
@@ -44,13 +57,13 @@ export class MetricsTab {
     return [h("label", "Smoothing", slider, amount), check("log", "Log scale"), check("time", "By time")];
   }
 
-  add(name, place) {
+  add(name) {
     const canvas = h("div.canvas.still", { role: "img", "aria-label": `Curve of ${shown(name)}` }, "…");
     const last = h("span.muted.num");
     const wide = h("button.button.ghost.small.icon", { type: "button", "aria-label": "Wide", title: "Wide", onclick: () => { box.classList.toggle("wide"); this.draw(chart); } }, icon("compare"));
     const csv = h("button.button.ghost.small", { type: "button", title: "All points as CSV", onclick: () => download(`/api/runs/${this.view.run.id}/metrics.csv`, { name }, `${name.replaceAll("/", "_")}.csv`).catch(complain) }, icon("download"), "CSV");
     const box = h("section.card.chart", { data: { name } }, h("header", h("h3.clip", { title: shown(name) }, h("bdi", shown(name))), last, csv, wide), canvas);
-    const chart = { name, place, canvas, box, last, range: [null, null], drawn: false };
+    const chart = { name, canvas, box, last, curve: new Curve(this.view.run.id, name), drawn: false };
     this.charts.set(box, chart);
     this.grid.append(box);
     this.sight.observe(box);
@@ -67,15 +80,14 @@ export class MetricsTab {
       chart.visible = entry.isIntersecting;
       if (chart.visible && !chart.asked) {
         chart.asked = true;
-        this.load(chart);
+        this.follow(chart);
       }
     }
   }
 
-  async load(chart) {
+  async load(chart, range) {
     try {
-      const found = await loadSeries(this.view.run.id, [chart.name], chart.range);
-      chart.series = found[chart.name];
+      await chart.curve.load(range);
       await this.draw(chart);
     } catch (error) {
       if (error.name === "AbortError") return;
@@ -84,34 +96,49 @@ export class MetricsTab {
     }
   }
 
+  /** What came since is added; a curve that is drawn already outlives a failure, and is asked for anew. */
+  async follow(chart) {
+    if (!chart.curve.series) {
+      if (!chart.curve.busy) await this.load(chart);
+      return;
+    }
+    try {
+      if (await chart.curve.more()) await this.draw(chart);
+    } catch (error) {
+      if (error.name !== "AbortError") chart.asked = false;
+    }
+  }
+
   async draw(chart) {
-    const { series, canvas } = chart;
+    const { canvas, curve: { series } } = chart;
     if (!series || !series.value.length) { canvas.textContent = "No points yet."; return; }
     if (!chart.drawn) canvas.replaceChildren();
     canvas.classList.remove("still");
     chart.drawn = true;
     const byTime = this.options.time && series.time;
-    const latest = series.value[series.value.length - 1];
-    chart.last.textContent = number(latest);
+    chart.last.textContent = number(chart.curve.latest);
     await curves(canvas, [{ name: chart.name, colour: colour(0), x: byTime ? series.time : series.step, y: series.value, min: series.min, max: series.max }],
       { ...this.options, dates: byTime, legend: false, zoom: byTime ? "time" : "step", zoomed: (from, to) => this.zoom(chart, from, to) });
   }
 
   /** A zoom into what was thinned out asks for all of that stretch. */
   zoom(chart, from, to) {
-    if (this.options.time || !chart.series) return;
-    if (from === null && chart.range[0] === null) return;
-    if (from !== null && !chart.series.downsampled) return;
-    chart.range = from === null ? [null, null] : [Math.floor(from), Math.ceil(to)];
-    this.load(chart);
+    const { curve } = chart;
+    if (this.options.time || !curve.series) return;
+    if (from === null && curve.range[0] === null) return;
+    if (from !== null && !curve.series.downsampled) return;
+    this.load(chart, from === null ? [null, null] : [Math.floor(from), Math.ceil(to)]);
   }
 
   redraw() { for (const chart of this.charts.values()) if (chart.drawn) this.draw(chart).catch(complain); }
 
-  update() { for (const chart of this.charts.values()) if (chart.visible) this.load(chart); else chart.asked = false; }
+  update() {
+    if (!this.grid || !LIVE.includes(this.view.run.status)) this.find();
+    for (const chart of this.charts.values()) if (chart.visible) this.follow(chart); else chart.asked = false;
+  }
 
   shown() {
-    if (["running", "queued"].includes(this.view.run.status) && !boot.share) this.update();
+    if (LIVE.includes(this.view.run.status) && !boot.share) this.update();
     for (const chart of this.charts.values()) if (chart.drawn && window.Plotly) window.Plotly.Plots.resize(chart.canvas);
   }
 

@@ -37,6 +37,7 @@ PAGES = (
     "/compare?runs={run},{other}",
     "/settings/keys",
     "/settings/storage",
+    "/settings/trusted-keys",
 )
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 from browsing import Visit
 from fill import send_all, sweep
 from playwright.sync_api import expect
+
+from worldflux.evidence import keys
 
 #: A browser and a server start with a module.
 pytestmark = pytest.mark.timeout(180)
@@ -101,6 +104,55 @@ def test_projects_are_listed_and_archived(visit: Visit) -> None:
     expect(row).to_contain_text("archived")
     row.get_by_role("button", name="Bring back").click()
     expect(row).not_to_contain_text("archived")
+
+
+def test_a_key_is_trusted_and_no_longer(visit: Visit, tmp_path: Path) -> None:
+    """A public key is added by name; a taken name, a private key and no key are refused; removed it is gone."""
+    key, other = keys.create(tmp_path, "ada"), keys.create(tmp_path, "other")
+    page = visit.open("/settings/trusted-keys", ".empty")
+    expect(page.locator(".empty")).to_contain_text("worldflux evidence key show")
+    dialog = page.get_by_role("dialog", name="Trust a key")
+
+    def trust(name: str, pem: str) -> None:
+        if not dialog.is_visible():
+            page.get_by_role("button", name="Trust a key").click()
+        dialog.get_by_label("Whose it is").fill(name)
+        dialog.get_by_label("Public key").fill(pem)
+        dialog.get_by_role("button", name="Trust it").click()
+
+    trust("ada", key.pem)
+    row = page.get_by_role("table", name="Trusted keys").locator("tbody tr")
+    expect(row).to_contain_text(f"ada{key.key_id}")
+    trust("ada", other.pem)
+    expect(dialog.get_by_role("alert")).to_contain_text("a key of ada already")
+    sent = len(visit.addresses)
+    trust("private", (tmp_path / "other.pem").read_text())
+    expect(dialog.get_by_role("alert")).to_contain_text("it was not sent")
+    assert len(visit.addresses) == sent
+    visit.expected.append("422")
+    trust("nothing", "-----BEGIN PUBLIC KEY-----")
+    expect(dialog.get_by_role("alert")).to_contain_text("no public key")
+    dialog.get_by_role("button", name="Cancel").click()
+    (listed,) = visit.site.call("GET", "/api/trusted-keys", expect=200).json()["keys"]
+    assert listed == {"name": "ada", "key_id": key.key_id, "pem": key.pem}
+    row.get_by_role("button", name="Remove").click()
+    page.get_by_role("dialog").get_by_role("button", name="Remove").click()
+    expect(page.locator(".empty")).to_be_visible()
+    assert visit.site.call("GET", "/api/trusted-keys", expect=200).json()["keys"] == []
+
+
+def test_who_may_only_read_sees_whose_keys_are_trusted(visit: Visit, tmp_path: Path) -> None:
+    """Without `keys:admin` the list is there, and nothing that would change it."""
+    key = keys.create(tmp_path, "lab")
+    visit.site.call("PUT", "/api/trusted-keys/lab", json={"pem": key.pem}, expect=200)
+    made = visit.site.call(
+        "POST", "/api/api-keys", json={"name": "looker", "scopes": ["runs:read"]}, expect=201
+    )
+    visit.sign_in(made.json()["token"])
+    page = visit.open("/settings/trusted-keys", "table tbody tr")
+    expect(page.get_by_role("table", name="Trusted keys")).to_contain_text("lab")
+    expect(page.get_by_role("button", name=re.compile("Trust a key|Remove"))).to_have_count(0)
+    visit.site.call("DELETE", "/api/trusted-keys/lab", expect=200)
 
 
 def test_who_may_not_is_told_so(visit: Visit) -> None:

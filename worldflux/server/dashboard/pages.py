@@ -37,7 +37,7 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=()",
 }
-SECTIONS = ("keys", "members", "audit", "storage", "shares", "projects", "account")
+SECTIONS = ("keys", "members", "trusted-keys", "audit", "storage", "shares", "projects", "account")
 
 #: Page -> module that runs it and its own style sheets, after those every page has.
 _PAGES = {

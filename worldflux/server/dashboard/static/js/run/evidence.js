@@ -1,5 +1,5 @@
 // What can be proven about the run: the verdict on its evidence, the ledger, and how to check it elsewhere.
-import { download, get } from "../api.js";
+import { boot, download, get } from "../api.js";
 import { command } from "../clip.js";
 import { h } from "../dom.js";
 import { bytes, moment, shown } from "../format.js";
@@ -60,7 +60,7 @@ export function evidenceTab({ run, manifest }) {
   if (run.ledger) prove(run, ledger);
   const digests = manifest ? manifest.artifacts.filter((each) => each.commit).length : 0;
   return h("div.cards",
-    card("State", h("div.stack", h("div", evidence(state)), h("p", WORDS[state] || ""), facts([["Manifest sha256", h("code", shown(run.manifest_sha256 || "not there yet"))], ["Committed artifacts", String(digests)],
+    card("State", h("div.stack", h("div", evidence(state)), h("p", WORDS[state] || "", state === "signed" && boot.session ? [" ", h("a", { href: "/settings/trusted-keys" }, "Trusted keys")] : null), facts([["Manifest sha256", h("code", shown(run.manifest_sha256 || "not there yet"))], ["Committed artifacts", String(digests)],
       ["Streams cut short", (run.torn || []).map(shown).join(", ")], ["Not uploaded", (run.withheld || []).map(shown).join(", ")]]))),
     judged, card("Ledger", ledger),
     card("Check it yourself", h("div.stack", h("p.muted.small", "Where the run's folder is, make a package that anybody can verify without this server:"), command(`worldflux evidence build ${run.id} --zip`), command(`worldflux evidence verify ${run.id}`))));

@@ -11,9 +11,10 @@ import { members } from "./members.js";
 import { projects } from "./projects.js";
 import { shares } from "./shares.js";
 import { storage } from "./storage.js";
+import { trusted } from "./trusted.js";
 
 const SECTIONS = {
-  keys: ["API keys", keys], members: ["Members", members], projects: ["Projects", projects], shares: ["Shares", shares],
+  keys: ["API keys", keys], members: ["Members", members], "trusted-keys": ["Trusted keys", trusted], projects: ["Projects", projects], shares: ["Shares", shares],
   storage: ["Storage", storage], audit: ["Audit log", audit], account: ["Account", account],
 };
 

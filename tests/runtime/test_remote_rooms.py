@@ -295,7 +295,7 @@ class TestTimeAndMoney:
 
     def test_the_log_is_private_and_capped(self, tmp_path: Path) -> None:
         """Readable by its owner only; a full disk does not end the run."""
-        with LogFile(tmp_path / "logs" / "x.log", 10) as log:
+        with LogFile(tmp_path / "x.log", 10) as log:
             for _ in range(3):
                 log.write(b"12345")
         assert log.path.read_bytes() == b"1234512345" and log.truncated and log.seen == 15

@@ -37,8 +37,6 @@ class Plain:
 
     def run(self, ctx: RuntimeContext, command: Sequence[str]) -> RuntimeResult:
         work, log = ctx.output_dir / "artifacts", ctx.output_dir / "logs" / f"{ctx.run_id}.log"
-        work.mkdir(exist_ok=True)
-        log.parent.mkdir(exist_ok=True)
         words = [str(ctx.source_dir / w) if (ctx.source_dir / w).is_file() else w for w in command]
         begun = time.monotonic()
         ended = subprocess.run(
@@ -76,8 +74,6 @@ class LeavesChildren(Plain):
 
     def run(self, ctx: RuntimeContext, command: Sequence[str]) -> RuntimeResult:
         work, log = ctx.output_dir / "artifacts", ctx.output_dir / "logs" / f"{ctx.run_id}.log"
-        work.mkdir(exist_ok=True)
-        log.parent.mkdir(exist_ok=True)
         words = [str(ctx.source_dir / w) if (ctx.source_dir / w).is_file() else w for w in command]
         with log.open("wb") as stream:
             argv = [sys.executable, *words[1:]]

@@ -12,7 +12,7 @@ from worldflux.run import store
 from worldflux.run.engine import RunRecord
 from worldflux.run.machine import owner, owner_alive
 from worldflux.run.outcome import ending_of
-from worldflux.runtime.base import RuntimeContext, RuntimePlugin
+from worldflux.runtime.base import RuntimeContext, RuntimePlugin, furnish
 
 if TYPE_CHECKING:
     from worldflux.config.spec import RunSpec
@@ -41,8 +41,7 @@ def attach(
     manifest = _attachable(stored, plugin)
     record = RunRecord(stored.run_id, stored.folder, manifest)
     context = _context(stored, spec, install_dir)
-    for name in ("artifacts", "logs"):
-        (stored.folder / name).mkdir(exist_ok=True)
+    furnish(stored.folder)
     observer.started(stored.run_id, stored.folder, spec.recipe, plugin.name)
     observer.stage("run")
     observer.log(stored.folder / "logs" / f"{stored.run_id}.log")

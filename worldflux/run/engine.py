@@ -23,7 +23,7 @@ from worldflux.run.cancel import Cancellation
 from worldflux.run.draft import CONFIG, draft_manifest
 from worldflux.run.outcome import Ending, Stopped, ending_of
 from worldflux.run.ready import Ready, prepare
-from worldflux.runtime.base import Adapter, RuntimeContext, RuntimePlugin, RuntimeResult
+from worldflux.runtime.base import Adapter, RuntimeContext, RuntimePlugin, RuntimeResult, furnish
 
 if TYPE_CHECKING:
     from worldflux.config.request import RunRequest
@@ -254,8 +254,7 @@ class _Run:
         )
 
     def _run(self) -> RuntimeResult:
-        (self.folder / "artifacts").mkdir(exist_ok=True)
-        (self.folder / "logs").mkdir(exist_ok=True)
+        furnish(self.folder)
         self.observer.log(self.folder / "logs" / f"{self.record.run_id}.log")
         if not hasattr(self.plugin, "on_started"):
             self._gather()

@@ -265,7 +265,6 @@ class _Diary:
     """What the runtime did, line by line, in a file beside the command's log."""
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(exist_ok=True)
         self._path = path
 
     def __call__(self, text: str) -> None:

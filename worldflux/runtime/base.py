@@ -33,6 +33,9 @@ from typing import Any, Protocol, runtime_checkable
 #: Values of `RuntimeResult.metadata["outcome"]` that the engine understands.
 OUTCOMES = ("exited", "signalled", "timeout", "cancelled", "refused", "interrupted")
 
+#: What a plugin finds in a run's folder when it is called with a context: made by who calls it, not by the plugin.
+FOLDERS = ("artifacts", "logs")
+
 #: Keys of `manifest.runtime` that the engine writes itself; metadata must not use them.
 RESERVED_METADATA = frozenset({"name", "plugin", "plugin_version", "support", "options"})
 
@@ -56,6 +59,12 @@ class Adapter:
     allow_unpinned: bool = False
 
 
+def furnish(output_dir: Path) -> None:
+    """Make the `FOLDERS` of a run's folder, as far as they are not there."""
+    for name in FOLDERS:
+        (output_dir / name).mkdir(exist_ok=True)
+
+
 @dataclass(frozen=True)
 class RuntimeContext:
     """Everything a plugin may know about one run.
@@ -63,7 +72,7 @@ class RuntimeContext:
     Attributes:
         adapter_id: id of the adapter `build_env` was called with.
         task: generate, rollout, eval or train.
-        output_dir: the run's folder; it exists. The command's working directory is
+        output_dir: the run's folder, with the `FOLDERS` in it. The command's working directory is
             `output_dir / "artifacts"`, the log is `output_dir / "logs" / f"{run_id}.log"`.
         install_dir: folder for environments and caches that outlive the run.
         source_dir: folder with the files of the recipe; the plugin must not write there.

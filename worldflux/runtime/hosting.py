@@ -68,9 +68,6 @@ class Hosting:
 
         work = ctx.output_dir / "artifacts"
         log = ctx.output_dir / "logs" / f"{ctx.run_id}.log"
-        for folder in (work, log.parent):
-            if not folder.is_dir():
-                folder.mkdir()
         process = CommandProcess.start(
             list(words),
             cwd=work,

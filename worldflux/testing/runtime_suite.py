@@ -35,6 +35,7 @@ from worldflux.runtime.base import (
     RuntimeContext,
     RuntimePlugin,
     RuntimeResult,
+    furnish,
 )
 
 #: A child in a session of its own, which a signal to the command's group does not reach.
@@ -74,6 +75,7 @@ class RuntimeSuite:
         run_id = changes.pop("run_id", None) or new_run_id()
         folder = place / "out" / run_id
         folder.mkdir(parents=True)
+        furnish(folder)
         values: dict[str, Any] = {
             "adapter_id": "suite",
             "task": "eval",

@@ -55,8 +55,6 @@ class Trip:
         self.timeout, self.stop, self.say = timeout, stop, say
         data = journal.data
         self.store = Store(cloud, data["bucket"], data["prefix"], data["run_id"])
-        (folder / "logs").mkdir(exist_ok=True)
-        (folder / "artifacts").mkdir(exist_ok=True)
 
     def run(self, launcher: Launcher) -> RuntimeResult:
         """Launch and stay until the run is over.

@@ -117,7 +117,6 @@ class Trip:
 
     def carry_out(self) -> RuntimeResult:
         """Run and return the result; nothing of it lives on, whatever happens."""
-        (self.ctx.output_dir / "artifacts").mkdir(exist_ok=True)
         code, home = -15, Homecoming()
         self.began = time.monotonic()
         lasting = self.limits.lasting

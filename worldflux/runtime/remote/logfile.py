@@ -23,7 +23,6 @@ class LogFile:
     """
 
     def __init__(self, path: Path, cap: int) -> None:
-        path.parent.mkdir(exist_ok=True)
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_CLOEXEC", 0)
         self._handle = os.open(path, flags, 0o600)
         self.path, self._cap = path, cap

@@ -55,7 +55,6 @@ class Prediction:
         self._log_seen = 0
 
     def carry_out(self) -> RuntimeResult:
-        self.work.mkdir(exist_ok=True)
         owner, name, version = inputs.pinned(self.plugin.model)
         allowed = self.plugin.seconds_allowed()
         try:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import npm_room
 import pytest
 from evidence_lab import make_key, make_package, make_run
 
@@ -227,38 +228,33 @@ def test_openssl_takes_the_signatures(name: str, package: Path, tmp_path: Path) 
 
 
 @pytest.fixture(scope="module")
-def node_modules(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """npm's Sigstore verifier, installed in a folder of its own."""
-    npm = needed("npm")
-    folder = tmp_path_factory.mktemp("node")
-    words = (
-        npm,
-        "install",
-        "--no-audit",
-        "--no-fund",
-        "--silent",
-        "@sigstore/verify@3",
-        "@sigstore/bundle@4",
-    )
-    ended = run(*words, cwd=folder, npm_config_cache=str(folder / "cache"))
-    if ended.returncode != 0:
-        pytest.fail(f"npm install failed: {ended.stderr[-500:]}")
-    shutil.copy(HERE / "js_verify.js", folder)
-    return folder
+def node_modules() -> Path:
+    """npm's Sigstore verifier."""
+    return npm_room.modules(needed("npm"))
+
+
+def js_verify(node_modules: Path, *words: Path) -> subprocess.CompletedProcess[str]:
+    return run(needed("node"), HERE / "js_verify.js", *words, NODE_PATH=str(node_modules))
+
+
+@pytest.mark.slow
+def test_the_verifier_is_fetched_once(node_modules: Path) -> None:
+    """What was fetched by an earlier run of the tests is used as it lies there, without npm and its network."""
+    assert npm_room.modules("/no/such/npm") == node_modules
+    assert (node_modules / "@sigstore/verify/package.json").is_file()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [RUN_STATEMENT, PAYLOAD_STATEMENT])
 def test_npm_sigstore_takes_the_bundles(name: str, package: Path, node_modules: Path, tmp_path: Path) -> None:
     """@sigstore/verify takes both bundles with the public key, and refuses them with another one."""
-    node = needed("node")
     key = package / "attestations/signer.pub.pem"
-    ended = run(node, "js_verify.js", package / name, key, cwd=node_modules)
+    ended = js_verify(node_modules, package / name, key)
     assert ended.returncode == 0 and ended.stdout == "verified\n", ended.stderr
     from worldflux.evidence import keys
 
     keys.create(tmp_path / "other", "other")
-    refused = run(node, "js_verify.js", package / name, tmp_path / "other/other.pub", cwd=node_modules)
+    refused = js_verify(node_modules, package / name, tmp_path / "other/other.pub")
     assert refused.returncode != 0 and "signature verification failed" in refused.stderr
 
 

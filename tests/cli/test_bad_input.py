@@ -284,6 +284,12 @@ USAGE = [
         "worldflux evidence key trust: there is no option `--zzz`",
         "worldflux evidence key trust --help",
     ),
+    (
+        ["evidence", "key", "trust", "--jsno"],
+        "worldflux evidence key trust: there is no option `--jsno`; did you mean `--json`?",
+        "worldflux evidence key trust --help",
+    ),
+    (["evidence", "key", "trust"], "the following arguments are required: NAME", "trust --help"),
     (["runs", "--jsno", "list"], "worldflux runs: there is no option `--jsno`", "worldflux runs --help"),
     (
         ["--verison"],

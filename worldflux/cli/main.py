@@ -45,7 +45,13 @@ COMMANDS: dict[str, tuple[str, str]] = {
 class Parser(argparse.ArgumentParser):
     """Reports wrong usage as our error, with the nearest right word."""
 
+    _words: Sequence[str] = ()
+
     def error(self, message: str) -> NoReturn:
+        known = _options(self)
+        odd = [word for word in self._words if word.startswith("--") and not _begins(word, known)]
+        if odd and "required" in message:  # what is missing may be what this should have been
+            message = _unknown(odd, self)
         raise UsageError(_without_keys(_plain(message, self)), f"{self.prog} --help", code="usage")
 
     # Typed loosely, as argparse's own overloads can not be repeated: the namespace's type goes through.
@@ -54,6 +60,7 @@ class Parser(argparse.ArgumentParser):
 
         Words may stand on both sides of an option: argparse alone takes `run NAME --dry-run seed=3` for wrong.
         """
+        self._words = sys.argv[1:] if args is None else args
         parsed, unknown = super().parse_known_args(args, namespace)
         many = next((each for each in self._actions if each.nargs == "*" and not each.option_strings), None)
         if many is not None and not any(word.startswith("-") for word in unknown):
@@ -87,14 +94,17 @@ def _unknown(words: Sequence[str], parser: argparse.ArgumentParser) -> str:
     if wrong is None:
         return f"`{words[0]}` is one word too many"
     name = wrong.partition("=")[0]
-    known = {
-        option.lstrip("-"): option
-        for action in parser._actions
-        for option in action.option_strings
-        if option.startswith("--")
-    }
-    close = nearest(name.lstrip("-"), known)
-    return f"there is no option `{name}`" + (f"; did you mean `{known[close]}`?" if close else "")
+    close = nearest(name.lstrip("-"), [option[2:] for option in _options(parser)])
+    return f"there is no option `{name}`" + (f"; did you mean `--{close}`?" if close else "")
+
+
+def _options(parser: argparse.ArgumentParser) -> list[str]:
+    return [word for each in parser._actions for word in each.option_strings if word.startswith("--")]
+
+
+def _begins(word: str, options: Sequence[str]) -> bool:
+    """Whether an option begins like a word, as argparse has them shortened; `--` alone is all of them."""
+    return any(option.startswith(word.partition("=")[0]) for option in options)
 
 
 def _without_keys(text: str) -> str:

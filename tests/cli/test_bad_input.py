@@ -267,6 +267,7 @@ USAGE = [
     (["runtime", "doctor", "nowhere"], "there is no runtime `nowhere`", "local"),
     (["schema", "manifst"], "`manifst`", "did you mean `manifest`?"),
     (["run"], "no recipe is named", "worldflux run NAME"),
+    (["run", "mine", "--multirun", "seed=1,2"], "--multirun, --cfg", "worldflux-run --help"),
     (["run", "a", "b"], "one recipe at a time", "worldflux-run -m"),
     (["recipe", "check", "nowhere"], "there is no recipe `nowhere`", ""),
     (
@@ -290,6 +291,8 @@ USAGE = [
         "worldflux evidence key trust --help",
     ),
     (["evidence", "key", "trust"], "the following arguments are required: NAME", "trust --help"),
+    (["auth", "login", "--tokn=x"], "there is no option `--tokn`\n", "auth login --help"),
+    (["import", "lerobot:x", "--revison", "y"], "there is no option `--revison`\n", "import --help"),
     (["runs", "--jsno", "list"], "worldflux runs: there is no option `--jsno`", "worldflux runs --help"),
     (
         ["--verison"],
@@ -312,7 +315,7 @@ def test_wrong_usage(words: list[str], problem: str, hint: str, wf: Run) -> None
     assert ended.code == 2 and problem in ended.err and hint in ended.err
     assert_one_block(ended.err)
     told = wf("--json", *words)
-    assert told.code == 2 and told.err == "" and problem in told.envelope["error"]["message"]
+    assert told.code == 2 and told.err == "" and problem.rstrip() in told.envelope["error"]["message"]
 
 
 def test_a_broken_project_file(wf: Run, project: Path) -> None:

@@ -48,7 +48,7 @@ class Parser(argparse.ArgumentParser):
     _words: Sequence[str] = ()
 
     def error(self, message: str) -> NoReturn:
-        known = _options(self)
+        known = tuple(self._option_string_actions)
         odd = [word for word in self._words if word.startswith("--") and not _begins(word, known)]
         if odd and "required" in message:  # what is missing may be what this should have been
             message = _unknown(odd, self)
@@ -94,12 +94,14 @@ def _unknown(words: Sequence[str], parser: argparse.ArgumentParser) -> str:
     if wrong is None:
         return f"`{words[0]}` is one word too many"
     name = wrong.partition("=")[0]
-    close = nearest(name.lstrip("-"), [option[2:] for option in _options(parser)])
+    close = nearest(name.lstrip("-"), [option[2:] for option in _options(parser)], cutoff=0.6)
     return f"there is no option `{name}`" + (f"; did you mean `--{close}`?" if close else "")
 
 
 def _options(parser: argparse.ArgumentParser) -> list[str]:
-    return [word for each in parser._actions for word in each.option_strings if word.startswith("--")]
+    """The long options that the help of a command tells of."""
+    told = [each for each in parser._actions if each.help != argparse.SUPPRESS]
+    return [word for each in told for word in each.option_strings if word.startswith("--")]
 
 
 def _begins(word: str, options: Sequence[str]) -> bool:

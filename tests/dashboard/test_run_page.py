@@ -218,7 +218,10 @@ def test_a_run_goes_on_while_it_is_watched(visit: Visit, site: Server) -> None:
 
 
 def test_a_curve_grows_by_what_is_new(visit: Visit, site: Server) -> None:
-    """A tab opened before the first point gets its curve; later looks fetch the points that came since, not all."""
+    """A tab opened before the first point gets its curve; later looks fetch the points that came since, not all.
+
+    A metric that comes late gets a curve of its own.
+    """
     run = VariedRun(name="growing", status="running", created=datetime.now(timezone.utc), series=b"")
     send(site, *run.frames(), expect=200)
     answers: list[Response] = []
@@ -228,9 +231,9 @@ def test_a_curve_grows_by_what_is_new(visit: Visit, site: Server) -> None:
     expect(page.locator("#panel")).to_contain_text("No curves")
     sent = 0
 
-    def log(steps: range) -> None:
+    def log(steps: range, name: str = "loss") -> None:
         nonlocal sent
-        rows = [{"name": "loss", "value": 1 / (step + 1), "step": step} for step in steps]
+        rows = [{"name": name, "value": 1 / (step + 1), "step": step} for step in steps]
         data = "".join(json.dumps(row) + "\n" for row in rows).encode()
         head = {"part": "stream", "stream": "metrics", "offset": sent, "project": run.project}
         send(site, frame(run.run_id, data, **head), expect=200)
@@ -261,6 +264,10 @@ def test_a_curve_grows_by_what_is_new(visit: Visit, site: Server) -> None:
     log(range(4000, 4010))
     whole, since = drawn(1003, 4008)
     assert whole == [] and since and max(since) < 1000
+    log(range(5), "eval/success")
+    expect(page.locator(".chart[data-name='eval/success'] .canvas.js-plotly-plot")).to_be_visible(
+        timeout=60_000
+    )
 
 
 def test_tabs_by_keys(visit: Visit, rich: VariedRun) -> None:

@@ -251,7 +251,24 @@ def test_a_second_look_brings_only_what_is_new(shared_server: Server) -> None:
     for wrong in ("x", "1", "-1.2", "1.2.3", "999999999.0"):
         look(wrong, expect=422)
     shared_server.call("GET", path, params={"after": "1.2"}, expect=422)
-    assert shared_server.call("GET", path, expect=200).json()["next"] is None
+
+
+def test_a_second_look_finds_new_series(shared_server: Server) -> None:
+    """Without names, `next` given as `after` brings the series that have got points since: also one that is new."""
+    made = SentRun(status="running", series=None)
+    sent = 0
+    after = ""
+    for name, known in (("loss", ["loss"]), ("loss", ["loss"]), ("eval/success", ["eval/success"])):
+        data = lines(*({"name": name, "value": n, "step": sent + n} for n in range(3)))
+        send(shared_server, made.stream_frame("metrics", sent, data), expect=200)
+        begun, sent = sent, sent + len(data)
+        answer = shared_server.call(
+            "GET", f"/api/runs/{made.run_id}/metrics", params={"after": after}, expect=200
+        ).json()
+        after = answer["next"]
+        assert {each: one["step"] for each, one in answer["series"].items()} == {
+            each: [begun, begun + 1, begun + 2] for each in known
+        }
 
 
 def test_csv_has_every_point(shared_server: Server, run: SentRun) -> None:

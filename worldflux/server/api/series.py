@@ -28,7 +28,7 @@ After = Annotated[
     Query(
         description="`next` of the answer before about the same `names`: only what came since",
         max_length=1000,
-        pattern=r"^([0-9]{1,15}(\.[0-9]{1,15}){1,50})?$",
+        pattern=r"^([0-9]{1,15}(\.[0-9]{1,15}){0,50})?$",
     ),
 ]
 _ROWS = 2000
@@ -48,8 +48,9 @@ def show_series(
 ) -> Response:
     """The series of a run; one that has more points than asked for is thinned out to means with their range.
 
-    The answer about named series has a `next`. Given as `after`, with the same `names`, only what came since
-    is read and answered: whoever follows a run asks for each point once.
+    An answer has a `next`. Given as `after`, with the same `names`, only what came since is read and answered:
+    whoever follows a run asks for each point once, and without names learns of series that are new. Points
+    without a step are numbered on for named series only.
     """
     chosen = list(dict.fromkeys(split(names)))
     if len(chosen) > MAX_SERIES:
@@ -75,7 +76,7 @@ def show_series(
         "more": more,
         "bytes": read,
         "final": final,
-        "next": since.text(chosen) if chosen else None,
+        "next": since.text(chosen),
     }
     return reply(request, document)
 
@@ -84,11 +85,9 @@ def _since(after: str, names: list[str]) -> Since:
     if not after:
         return Since()
     try:
-        if names:
-            return Since.parse(after, names)
+        return Since.parse(after, names)
     except ValueError:
-        pass
-    raise _bad_after()
+        raise _bad_after() from None
 
 
 def _bad_after() -> Problem:

@@ -4,10 +4,10 @@ import { get } from "./api.js";
 const POINTS = 1500;
 const MOST_NEW = 20000;
 
-/** Names of the metrics of a run that have steps. */
-export async function seriesNames(run) {
-  const found = await get(`/api/runs/${run.id}/metrics`, { max_points: 2 });
-  return Object.keys(found.series).sort();
+/** Names of the metrics of a run that have points, or have got some since; with `next` for the look after this one. */
+export async function seriesNames(run, after = null) {
+  const { series, next } = await get(`/api/runs/${run.id}/metrics`, { max_points: 2, after });
+  return { names: Object.keys(series).sort(), next };
 }
 
 const listed = (names) => names.map((name) => name.replace(/[\\,]/g, (unit) => `\\${unit}`)).join(",");

@@ -23,7 +23,7 @@ export class CurvesPart {
   }
 
   async open() {
-    const lists = await Promise.all(this.runs.slice(0, 20).map((run) => seriesNames(run).catch(() => [])));
+    const lists = await Promise.all(this.runs.slice(0, 20).map((run) => seriesNames(run).then((found) => found.names).catch(() => [])));
     const seen = new Map();
     for (const name of lists.flat()) seen.set(name, (seen.get(name) || 0) + 1);
     const names = [...seen.keys()].sort((a, b) => seen.get(b) - seen.get(a) || (a < b ? -1 : 1));

@@ -19,6 +19,8 @@ export class MetricsTab {
     this.options = { weight: 0, log: false, time: false, ...recall("charts", {}) };
     this.element = h("div", waiting(2));
     this.charts = new Map();
+    this.names = new Set();
+    this.next = null;
     this.sight = new IntersectionObserver((seen) => this.seen(seen), { rootMargin: "200px" });
     addEventListener("themechange", () => { for (const chart of this.charts.values()) if (chart.drawn) this.draw(chart); });
     this.find();
@@ -26,20 +28,23 @@ export class MetricsTab {
 
   /** Look which metrics have curves; of a run that goes on there may be more later. */
   find() {
-    this.finding ??= this.open().catch((error) => { if (!this.grid) this.element.replaceChildren(h("div.note.bad", shown(error.message))); })
+    this.finding ??= this.open().catch((error) => { this.next = null; if (!this.grid) this.element.replaceChildren(h("div.note.bad", shown(error.message))); })
       .finally(() => { this.finding = null; });
   }
 
   async open() {
-    const names = await seriesNames(this.view.run);
-    if (!names.length) {
+    const { names, next } = await seriesNames(this.view.run, this.next);
+    this.next = next;
+    for (const name of names) this.names.add(name);
+    if (!this.names.size) {
       this.element.replaceChildren(empty("compare", "No curves", h("p", "Values with a step become curves. In a program that a recipe runs:"), h("code", 'worldflux.log({"loss": loss}, step=step)')));
       return;
     }
     if (!this.grid) this.lay();
     const known = new Set([...this.charts.values()].map((chart) => chart.name));
-    for (const name of names.slice(0, MOST_CHARTS)) if (!known.has(name)) this.add(name);
-    this.rest.textContent = names.length > MOST_CHARTS ? `${names.length - MOST_CHARTS} more metrics have curves; find them by name.` : "";
+    for (const name of names) if (!known.has(name) && this.charts.size < MOST_CHARTS) this.add(name);
+    const more = this.names.size - this.charts.size;
+    this.rest.textContent = more ? `${more} more metrics have curves; find them by name.` : "";
   }
 
   lay() {
@@ -133,7 +138,7 @@ export class MetricsTab {
   redraw() { for (const chart of this.charts.values()) if (chart.drawn) this.draw(chart).catch(complain); }
 
   update() {
-    if (!this.grid || !LIVE.includes(this.view.run.status)) this.find();
+    this.find();
     for (const chart of this.charts.values()) if (chart.visible) this.follow(chart); else chart.asked = false;
   }
 

@@ -23,6 +23,8 @@ _read_service, _read_data, _read_file = (
     Loader.load_data_with_path,
     JSONFileLoader.load_file,
 )
+_list_available = Loader.list_available_services
+_known: dict[tuple[str, ...], list[str]] = {}
 _services: dict[tuple[str, str, str | None], Any] = {}
 _endpoints: dict[tuple[str, ...], Any] = {}
 _files: dict[str, bytes] = {}
@@ -54,11 +56,20 @@ def _file(self: Any, file_path: str) -> Any:
     return pickle.loads(_files[file_path])  # noqa: S301  our own bytes
 
 
+def _available(self: Any, type_name: str) -> Any:
+    places = (type_name, *self.search_paths)
+    if places not in _known:
+        _known[places] = _list_available(self, type_name)
+    return list(_known[places])
+
+
+Loader.list_available_services = _available
 Loader.load_service_model = _service
 Loader.load_data_with_path = _data
 JSONFileLoader.load_file = _file
 for _name in ("endpoints", "partitions", "sdk-default-configuration", "_retry"):
     create_loader().load_data(_name)
+create_loader().list_available_services("service-2")
 for _each in (*SERVICES, *COPIED):
     for _kind in ("service-2", "endpoint-rule-set-1"):
         create_loader().load_service_model(_each, _kind)

@@ -1,16 +1,14 @@
 """WorldFlux's commands as processes of their own that need not import everything first.
 
 A process with all modules in place forks a child for each command: its own process id, environment, folder,
-streams, signals and exit code, everything but the second or so in which Python reads modules. What is about that
-very second (a start from nothing, the leanness of imports, memory) starts a Python of its own, and so does
-every command where WORLDFLUX_TEST_COLD=1.
+streams, signals and exit code, everything but the second or so in which Python reads modules. The workers of a
+server that was started so are forked, too. What is about that very second (a start from nothing, the leanness of
+imports, memory) starts a Python of its own, and so does every command where WORLDFLUX_TEST_COLD=1.
 """
 
 from __future__ import annotations
 
 import array
-import contextlib
-import io
 import json
 import os
 import select
@@ -30,6 +28,9 @@ BIN = Path(sys.executable).parent
 #: Starts a command on a leash.
 LEASH = str(Path(__file__).parent / "server" / "leash.py")
 
+#: The program that forks.
+FORKER = str(Path(__file__).with_name("warm_forker.py"))
+
 #: What a command line begins with -> the function it stands for.
 PROGRAMS = {
     (str(BIN / "worldflux"),): "worldflux.cli.main",
@@ -37,25 +38,6 @@ PROGRAMS = {
     (sys.executable, "-m", "worldflux.cli.main"): "worldflux.cli.main",
     (sys.executable, "-m", "worldflux.cli.hydra_app"): "worldflux.cli.hydra_app",
 }
-
-#: Words of a command line -> what a command with them imports; a package with all that is in it.
-MODULES = {
-    "": (
-        "worldflux.cli", "worldflux.config", "worldflux.manifest", "worldflux.run", "worldflux.sync",
-        "worldflux.evidence", "worldflux.runtime.local_plugin", "worldflux.runtime.venvs", "worldflux.catalog",
-    ),
-    "server": (
-        "worldflux.server", "alembic.command", "alembic.config", "uvicorn", "uvicorn.loops.auto",
-        "uvicorn.protocols.http.auto", "uvicorn.lifespan.on", "sqlalchemy.dialects.sqlite", "pysqlite3.dbapi2",
-    ),
-    "postgresql": ("psycopg", "sqlalchemy.dialects.postgresql.psycopg"),
-    "optuna": ("optuna", "hydra_plugins.hydra_optuna_sweeper._impl"),
-    "joblib": ("joblib",),
-    "submitit": ("submitit",),
-    "aws-ec2": ("boto3", "warm_botocore", "worldflux.runtime.aws_ec2_plugin", "worldflux.runtime.aws_ec2"),
-    "modal": ("modal", "worldflux.runtime.modal_plugin", "worldflux.runtime.modal"),
-    "replicate": ("worldflux.runtime.replicate_plugin", "worldflux.runtime.replicate"),
-}  # fmt: skip
 
 #: Read by an interpreter at its start, which a forked one is past.
 _AT_START = ("PYTHON", "LC_", "LANG", "LD_", "TZ", "COV_", "MALLOC_")
@@ -187,7 +169,7 @@ class Nursery:
         self._line, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         root = str(Path(worldflux.__file__).parents[1])
         self._process = subprocess.Popen(
-            [sys.executable, __file__, str(theirs.fileno())],
+            [sys.executable, FORKER, str(theirs.fileno())],
             pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, cwd="/",
             env={**os.environ, "PYTHONPATH": root},
         )  # fmt: skip
@@ -229,177 +211,3 @@ def close() -> None:
     if _nursery is not None and _nursery.maker == os.getpid():
         _nursery.close()
     _nursery = None
-
-
-# What follows runs in the process that forks.
-
-
-def _serve(line: socket.socket) -> None:
-    import gc
-
-    _load("")
-    woken, wake = os.pipe()
-    os.set_blocking(wake, False)
-    signal.set_wakeup_fd(wake)
-    signal.signal(signal.SIGCHLD, lambda *_: None)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    children: dict[int, socket.socket] = {}
-    while True:
-        ready, _, _ = select.select([line, woken], [], [])
-        if woken in ready:
-            os.read(woken, 4096)
-            _reap(children)
-        if line in ready:
-            request, fds = _receive(line)
-            if request is None:
-                return
-            for word in MODULES:
-                if any(word in each for each in request["words"]):
-                    _load(word)
-            gc.freeze()
-            ending, *streams = fds
-            pid = os.fork()
-            if pid == 0:
-                signal.set_wakeup_fd(-1)
-                for fd in (
-                    woken,
-                    wake,
-                    ending,
-                    line.fileno(),
-                    *(each.fileno() for each in children.values()),
-                ):
-                    os.close(fd)
-                _be(request, streams)
-            for fd in streams:
-                os.close(fd)
-            children[pid] = socket.socket(fileno=ending)
-            children[pid].send(b"%-16d" % pid)
-
-
-def _reap(children: dict[int, socket.socket]) -> None:
-    while True:
-        try:
-            pid, status = os.waitpid(-1, os.WNOHANG)
-        except ChildProcessError:
-            return
-        if pid == 0:
-            return
-        with contextlib.suppress(OSError), children.pop(pid) as ending:
-            ending.send(b"%-16d" % os.waitstatus_to_exitcode(status))
-
-
-def _receive(line: socket.socket) -> tuple[Any, list[int]]:
-    """The next request and its descriptors; None when the maker is gone."""
-    fds = array.array("i")
-    try:
-        head, ancillary, _, _ = line.recvmsg(8, socket.CMSG_SPACE(4 * fds.itemsize), socket.MSG_CMSG_CLOEXEC)
-    except ConnectionError:
-        return None, []
-    if not head:
-        return None, []
-    for _, _, data in ancillary:
-        fds.frombytes(data)
-    body = b""
-    while len(body) < (wanted := int.from_bytes(head, "big")):
-        body += line.recv(wanted - len(body))
-    return json.loads(body), list(fds)
-
-
-_loaded: set[str] = set()
-
-
-def _load(word: str) -> None:
-    """Import what commands with a word import; what is not installed is told by the command itself."""
-    if word in _loaded:
-        return
-    _loaded.add(word)
-    for name in MODULES[word]:
-        with contextlib.suppress(ImportError):
-            _import(name)
-    assert threading.active_count() == 1, "a fork would lose a thread"
-
-
-def _import(name: str) -> None:
-    import importlib
-    import pkgutil
-
-    found = importlib.import_module(name)
-    if name.startswith("worldflux."):
-        for each in pkgutil.iter_modules(getattr(found, "__path__", [])):
-            if not each.name.startswith("__"):
-                with contextlib.suppress(ImportError, AttributeError):  # no extra; a script of alembic
-                    _import(f"{name}.{each.name}")
-
-
-def _be(request: dict[str, Any], streams: list[int]) -> None:
-    """Become the command; never returns."""
-    code = 1
-    try:
-        if request["leash"]:
-            import ctypes
-
-            ctypes.CDLL(None).prctl(1, request["leash"], 0, 0, 0)
-        if request["session"]:
-            os.setsid()
-        for number, fd in enumerate(streams):
-            os.dup2(fd, number)
-        for fd in streams:
-            os.close(fd)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-        os.chdir(request["cwd"])
-        os.environ.clear()
-        os.environ.update(request["env"])
-        _open_streams()
-        sys.argv = request["words"]
-        sys.path[0] = str(Path(request["words"][0]).parent)
-        sys.path[1:1] = [str(each) for each in _folders(os.environ) if str(each) not in sys.path]
-        code = _call(request["module"])
-    finally:
-        # No way but this one out: what is above on the stack belongs to the process that forks.
-        with contextlib.suppress(BaseException):
-            threading._shutdown()  # type: ignore[attr-defined]
-        import atexit
-
-        atexit._run_exitfuncs()
-        for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(OSError, ValueError):
-                stream.flush()
-        os._exit(code)
-
-
-def _open_streams() -> None:
-    for number, name in enumerate(("stdin", "stdout", "stderr")):
-        raw = io.FileIO(number, "rb" if number == 0 else "wb", closefd=False)
-        buffered = io.BufferedReader(raw) if number == 0 else io.BufferedWriter(raw)
-        errors = "backslashreplace" if number == 2 else "strict"
-        made = io.TextIOWrapper(buffered, "utf-8", errors, line_buffering=number == 2 or os.isatty(number))
-        setattr(sys, name, made)
-        setattr(sys, f"__{name}__", made)
-
-
-def _call(module: str) -> int:
-    """Run `main` of a module as a script does; its exit code."""
-    try:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        try:
-            sys.modules[module].main()
-        finally:
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
-    except KeyboardInterrupt:  # as Python itself, where the program has no answer to it
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-        os.kill(os.getpid(), signal.SIGINT)
-        return 130
-    except SystemExit as ended:
-        if ended.code is None or isinstance(ended.code, int):
-            return (ended.code or 0) & 0xFF
-        print(ended.code, file=sys.stderr)
-        return 1
-    except BaseException:
-        sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    _serve(socket.socket(fileno=int(sys.argv[1])))

@@ -60,6 +60,9 @@ class Lab:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "recipe.yaml").write_text(text, encoding="utf-8")
         (folder / "main.py").write_text(program, encoding="utf-8")
+        for path in (folder / "recipe.yaml", self.root / "worldflux.yaml"):
+            # As of a project that was written a while ago: its compositions are remembered.
+            os.utime(path, (time.time() - 60, time.time() - 60))
 
     def start(self, *words: str, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
         """`worldflux-run -m` in a folder below the project, so that nothing rests on the current one."""

@@ -1,7 +1,7 @@
 """Jobs of a sweep handed to submitit: Slurm's `sbatch`, or processes of this machine.
 
-A job carries what was typed, not objects: the worker composes it again and refuses to run when
-that gives another job. No value of the environment reaches a file this way.
+A job carries what was typed, not objects: the worker composes it again, out of what the project remembers
+where that is possible, and refuses to run when that gives another job. No value of the environment reaches a file this way.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ class Submitted:
     def __call__(self) -> int:
         from worldflux.cli.live import summary
         from worldflux.cli.worker import enter, leave_if_requeued, work
-        from worldflux.config.compose import Composer
+        from worldflux.config.cache import compose_cached
         from worldflux.config.job import job_id_of
 
         project = enter(self.root)
-        request = Composer(project).compose(self.overrides)
+        request = compose_cached(project, self.overrides)
         if job_id_of(request) != self.job_id:
             raise WorldFluxError(
                 "the configuration has changed since the sweep was submitted",

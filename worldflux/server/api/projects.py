@@ -25,7 +25,7 @@ Reader = Annotated[Principal, Depends(require("runs:read", shares=True))]
 Writer = Annotated[Principal, Depends(require("runs:write"))]
 
 #: Several lines for people.
-TEXT = r"^[^\x00\ud800-\udfff]*$"
+TEXT = r"^[^\x00]*$"
 
 
 class NewProject(BaseModel):
@@ -34,7 +34,7 @@ class NewProject(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     slug: str = Field(max_length=64, pattern=SLUG)
-    description: str = Field(default="", max_length=10000)
+    description: str = Field(default="", max_length=10000, pattern=TEXT)
 
 
 class ProjectChange(BaseModel):
@@ -42,9 +42,9 @@ class ProjectChange(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    description: str = Field(default="", max_length=10000)
+    description: str = Field(default="", max_length=10000, pattern=TEXT)
     archived: bool = False
-    baseline_run: str | None = Field(default=None, max_length=36)
+    baseline_run: str | None = Field(default=None, max_length=36, pattern=TEXT)
 
 
 @router.get("")

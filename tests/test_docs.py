@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import warm_python
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -27,6 +28,11 @@ def commands() -> list[str]:
 
 def run(command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     env = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", "COLUMNS": "100", "NO_COLOR": "1"}
+    words = shlex.split(command)
+    if words[0] in ("worldflux", "worldflux-run") and not set(command) & set("|&;<>$`*?~#"):
+        return warm_python.run(
+            [BIN / words[0], *words[1:]], cwd=cwd, env=env, capture_output=True, text=True, stdin=subprocess.DEVNULL
+        )  # fmt: skip
     return subprocess.run(
         ["bash", "-c", command], cwd=cwd, env=env, capture_output=True, text=True, stdin=subprocess.DEVNULL
     )

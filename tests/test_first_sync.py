@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 import requests
+import warm_python
 
 BIN = Path(sys.executable).parent
 #: Large enough to be sent in several requests, each of which the server acknowledges.
@@ -36,7 +37,7 @@ class House:
 
     def type(self, *words: str, code: int = 0, where: Path | None = None, text: str = "") -> str:
         """Run `worldflux WORDS` in the project; standard output. The exit code must be `code`."""
-        ended = subprocess.run(
+        ended = warm_python.run(
             [BIN / "worldflux", *words],
             cwd=where or self.project, input=text, capture_output=True, text=True, timeout=120,
         )  # fmt: skip
@@ -54,7 +55,7 @@ class House:
     def start_server(self) -> str:
         """Start the server where it was before; what it printed until it was up."""
         with open(self.root / "server.err", "ab") as errors:
-            self.server = subprocess.Popen(
+            self.server = warm_python.WarmPopen(
                 [BIN / "worldflux", "server", "start", "--data", str(self.root / "server"), "--port", self.port],
                 stdout=subprocess.PIPE, stderr=errors, text=True, start_new_session=True,
             )  # fmt: skip
@@ -150,7 +151,7 @@ def test_a_first_day(house: House, clean_environment: Path) -> None:
     assert len(house.ask("sync", "--dry-run")["runs"]) == 2
 
     # The server dies while the weights are on their way.
-    syncing = subprocess.Popen(
+    syncing = warm_python.WarmPopen(
         [BIN / "worldflux", "--json", "sync", "--retry-for", "3s"],
         cwd=house.project, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
@@ -208,7 +209,7 @@ def test_a_server_that_comes_back_in_time(house: House) -> None:
     house.type("auth", "login", house.url, "--with-token", "--allow-plaintext", text=found[0])
     house.key = found[0]
     house.kill_server()
-    syncing = subprocess.Popen(
+    syncing = warm_python.WarmPopen(
         [BIN / "worldflux", "sync", "--retry-for", "60s"],
         cwd=house.project, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip

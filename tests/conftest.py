@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -35,17 +36,29 @@ KEEP = (
 )  # fmt: skip
 
 
-@pytest.fixture(autouse=True)
-def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A HOME of its own and no inherited variable that could change a result; returns that HOME."""
+def _scrub(remove: Callable[[str], object]) -> None:
+    """Remove every inherited variable that could change a result."""
     # A copy of the project, as mutants are, must be what the commands that tests start import, too.
     copied = os.environ.get("PYTHONPATH") == str(Path(__file__).parents[1])
     for name in list(os.environ):
         if name == "PYTHONPATH" and copied:
             continue
         if name not in KEEP and not name.startswith(("WORLDFLUX_TEST_", "PYTEST_", "COV_")):
-            monkeypatch.delenv(name)
-    home = tmp_path_factory.mktemp("home")
+            remove(name)
+
+
+_scrub(
+    os.environ.__delitem__
+)  # once for all: to take them away and to give them back for each test takes seconds
+_homes = itertools.count()
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A HOME of its own and no inherited variable that could change a result; returns that HOME."""
+    _scrub(monkeypatch.delenv)
+    home = tmp_path_factory.getbasetemp() / f"home-{next(_homes)}"
+    home.mkdir()
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("WORLDFLUX_HOME", str(home / ".worldflux"))
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)

@@ -1,7 +1,8 @@
 """Jobs of a sweep handed to submitit: Slurm's `sbatch`, or processes of this machine.
 
 A job carries what was typed, not objects: the worker composes it again, out of what the project remembers
-where that is possible, and refuses to run when that gives another job. No value of the environment reaches a file this way.
+where that is possible, and refuses to run when that gives another job. No value of the environment reaches a
+file this way.
 """
 
 from __future__ import annotations

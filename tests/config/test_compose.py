@@ -145,7 +145,7 @@ def _outcome(composer: Composer | Memory, overrides: list[str]) -> Any:
     return {**{key: repr(value) for key, value in vars(request).items()}, "spec": plain_spec(request.spec)}
 
 
-@pytest.mark.parametrize("seed", range(times(3, 6)))
+@pytest.mark.parametrize("seed", range(times(1, 6)))
 def test_a_job_is_the_same_whatever_was_composed_before(seed: int, tmp_path: Path) -> None:
     """Jobs of one sweep share work, and with those of earlier commands, and each comes out as if it had been
     composed alone: values, types, order, faults. Half of them differ from another one in plain values only."""

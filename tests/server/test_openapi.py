@@ -26,7 +26,7 @@ def as_bundle(_: Any, value: Any) -> bytes:
 
 
 #: Of each operation.
-EXAMPLES = 50 if WHOLE else 6
+EXAMPLES = 50 if WHOLE else 4
 
 #: Here what fits the schema may still be refused, in one of these ways: the text is of a language of its own, the
 #: body is no JSON, fields depend on one another, or a rule is stricter than a schema can say. Everywhere else it

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from nightly import WHOLE
 from server_process import CODE, start
 
 from worldflux.server import serve, workers
@@ -29,14 +30,20 @@ def started_without(missing: str, words: list[str], folder: Path) -> subprocess.
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
+#: What is missing, the words of the start, and what it says; nightly each with one worker and with two.
+UNUSABLE = [
+    ("boto3", ["--blobs", "s3://bucket/runs"], "pip install 'worldflux[aws]'"),
+    ("psycopg", ["--database", "postgresql://nobody@/nowhere"], "pip install 'worldflux[postgres]'"),
+    ("nothing", ["--blobs", "/srv/blobs"], "s3://bucket/prefix"),
+    ("nothing", ["--blobs", "s3://bucket/runs", "--s3-endpoint", "storage.example"], "--s3-endpoint"),
+]
+STARTS = [(*each, str(number)) for each in UNUSABLE for number in (1, 2)]
+
+
 @pytest.mark.parametrize(
-    ("missing", "words", "told"),
-    [("boto3", ["--blobs", "s3://bucket/runs"], "pip install 'worldflux[aws]'"),
-     ("psycopg", ["--database", "postgresql://nobody@/nowhere"], "pip install 'worldflux[postgres]'"),
-     ("nothing", ["--blobs", "/srv/blobs"], "s3://bucket/prefix"),
-     ("nothing", ["--blobs", "s3://bucket/runs", "--s3-endpoint", "storage.example"], "--s3-endpoint")],
-)  # fmt: skip
+    ("missing", "words", "told", "workers"),
+    STARTS if WHOLE else [STARTS[1], *STARTS[::2]],
+)
 def test_a_store_that_can_not_be_used_is_told_first(
     missing: str, words: list[str], told: str, workers: str, tmp_path: Path
 ) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import warm_python
 from conftest_cli import BIN, Run, manifests
 
 sys.path.append(str(Path(__file__).parents[1] / "sync"))
@@ -94,7 +95,7 @@ def test_which_files_hold_it(
     server: Gatekeeper, key: str, project: Path, clean_environment: Path, wf: Run
 ) -> None:
     """After a login in plain text exactly one file does, after a logout none."""
-    ended = subprocess.run(command(server, "--allow-plaintext"), cwd=project, input=key.encode(), timeout=60)
+    ended = warm_python.run(command(server, "--allow-plaintext"), cwd=project, input=key.encode(), timeout=60)
     assert ended.returncode == 0
     for words in (["auth", "status"], ["status", "--online"], ["doctor"]):
         wf(*words)
@@ -126,7 +127,7 @@ def test_a_run_does_not_get_it(
 ) -> None:
     """Neither the command's variables nor the run's folder have the key, with the variable set and a file there."""
     recipe(RECIPE, PROGRAM)
-    subprocess.run(
+    warm_python.run(
         command(server, "--allow-plaintext"), cwd=project, input=key.encode(), timeout=60, check=True
     )
     env = {"WORLDFLUX_API_KEY": key, "WORLDFLUX_SERVER": server.url}
@@ -150,9 +151,11 @@ def test_tracebacks_do_not_show_it(server: Gatekeeper, key: str, project: Path, 
     """With WORLDFLUX_DEBUG every failure of a login shows where it came from, and not the key."""
     server.manner, server.elsewhere = manner, f"{server.url}/?{key}"
     for words in ([], ["--json"], ["--allow-plaintext", "--json"]):
-        ended = subprocess.run(
+        # Python's own aid is read at the start of a process, which has to be a new one then.
+        aid = {} if words else {"PYTHONFAULTHANDLER": "1"}
+        ended = warm_python.run(
             command(server, *words), cwd=project, input=key, capture_output=True, text=True, timeout=60,
-            env={**os.environ, "WORLDFLUX_DEBUG": "1", "PYTHONFAULTHANDLER": "1"},
+            env={**os.environ, "WORLDFLUX_DEBUG": "1", **aid},
         )  # fmt: skip
         assert key not in ended.stdout + ended.stderr and key[4:39] not in ended.stdout + ended.stderr
         assert ended.returncode == (0 if manner == "well" and "--allow-plaintext" in words else 1), (
@@ -167,10 +170,10 @@ def test_netrc_does_not_take_its_place(
     netrc = clean_environment / ".netrc"
     netrc.write_text("default login user password hunter2\n")
     netrc.chmod(0o600)
-    subprocess.run(
+    warm_python.run(
         command(server, "--allow-plaintext"), cwd=project, input=key.encode(), timeout=60, check=True
     )
-    subprocess.run([BIN / "worldflux", "auth", "status"], cwd=project, timeout=60, check=True)
+    warm_python.run([BIN / "worldflux", "auth", "status"], cwd=project, timeout=60, check=True)
     assert server.authorizations == [f"Bearer {key}"] * 2
     assert [path for _, path, _ in server.seen] == ["/api/sync"] * 2, "the key is in no address"
 
@@ -179,7 +182,7 @@ def test_a_proxy_does_not_see_it(server: Gatekeeper, key: str, project: Path) ->
     """HTTP_PROXY, which would read a plain request, is not used for this machine."""
     with gatekeeper() as proxy:
         env = {**os.environ, "HTTP_PROXY": proxy.url, "http_proxy": proxy.url, "ALL_PROXY": proxy.url}
-        subprocess.run(
+        warm_python.run(
             command(server, "--allow-plaintext"), cwd=project, input=key.encode(), env=env, check=True
         )
         assert proxy.seen == [] and server.authorizations == [f"Bearer {key}"]
@@ -189,7 +192,7 @@ def test_a_redirect_does_not_carry_it_away(server: Gatekeeper, key: str, project
     """A server that points elsewhere is refused by name, and nothing is kept."""
     with gatekeeper(key) as other:
         server.manner, server.elsewhere = "redirect302", f"{other.url}/api/sync"
-        ended = subprocess.run(
+        ended = warm_python.run(
             command(server, "--allow-plaintext"),
             cwd=project,
             input=key,
@@ -205,7 +208,7 @@ def test_dot_env_and_cwd_change_nothing(server: Gatekeeper, key: str, project: P
     (project / ".env").write_text("WORLDFLUX_SERVER=https://evil.example\n")
     (project / ".netrc").write_text("default login user password hunter2\n")
     (project / "credentials.toml").write_text('["https://evil.example"]\ntoken = "x"\n')
-    subprocess.run(
+    warm_python.run(
         command(server, "--allow-plaintext"), cwd=project, input=key.encode(), timeout=60, check=True
     )
     assert server.authorizations == [f"Bearer {key}"]

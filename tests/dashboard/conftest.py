@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,12 +16,32 @@ from browsing import Visit, Window, launched
 from playwright.sync_api import Browser
 from server_process import Server, start
 
+#: What ends the browser that is running, and the browser.
+_running, _browsers = contextlib.ExitStack(), list[Browser]()
+
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """A headless Chromium. One for each module: its event loop must not outlive the tests that want it."""
-    with launched() as found:
-        yield found
+def browser() -> Browser:
+    """A headless Chromium. One for all tests of this folder that come one after the other in a process."""
+    if not any(each.is_connected() for each in _browsers):
+        _end_browser()
+        _browsers.append(_running.enter_context(launched()))
+    return _browsers[-1]
+
+
+def _end_browser() -> None:
+    _browsers.clear()
+    _running.close()
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
+    """End the browser when another test comes: its event loop must not outlive the tests that want it."""
+    try:
+        yield
+    finally:
+        if nextitem is None or nextitem.path.parent != item.path.parent:
+            _end_browser()
 
 
 @pytest.fixture(scope="module")

@@ -162,7 +162,7 @@ def test_empty_places_teach_the_next_command(visit: Visit) -> None:
     expect(page.locator(".empty")).to_contain_text("restored")
 
 
-def test_the_list_of_keys(visit: Visit) -> None:
+def test_the_list_of_keys(visit: Visit, ids: dict[str, str]) -> None:
     """A question mark lists the keys; Escape closes the list."""
     page = visit.open_runs("/p/pusht")
     page.keyboard.press("?")

@@ -10,11 +10,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 from server_process import Server
 
 DESK = {"width": 1440, "height": 900}
 PHONE = {"width": 390, "height": 844}
+# What a page shows may take long on a busy machine; what it never shows fails as well after a minute.
+expect.set_options(timeout=60_000)
+
 LOOK: dict[str, Any] = {"viewport": DESK, "reduced_motion": "reduce"}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from pathlib import Path
 
 import pytest
@@ -16,10 +17,10 @@ from worldflux.evidence import keys
 
 @pytest.fixture
 def vouched(site: Server, tmp_path: Path) -> tuple[SentRun, bytes]:
-    """A run with signed evidence by a key that the workspace trusts, and the archive."""
+    """A run with signed evidence by a key that the workspace trusts, alone in its ledger, and the archive."""
     keys.create(tmp_path / "keys", "lab")
     key = keys.load(tmp_path / "keys", "lab")
-    run = SentRun(project="vouched", artifacts={"a.bin": b"x" * 100})
+    run = SentRun(project=f"vouched-{uuid.uuid4().hex[:8]}", artifacts={"a.bin": b"x" * 100})
     send(site, *run.frames(), expect=200)
     site.call("PUT", "/api/trusted-keys/lab", json={"pem": key.pem}, expect=200)
     data = packed(run, tmp_path, key).read_bytes()

@@ -17,6 +17,8 @@ from richrun import rich_run
 from sent_runs import frame, send
 from server_process import Server
 
+from worldflux.manifest.model import new_run_id
+
 #: A browser and a server start with a module.
 pytestmark = pytest.mark.timeout(180)
 
@@ -158,7 +160,9 @@ def test_evidence_is_told(visit: Visit, rich: VariedRun) -> None:
 
 def test_what_people_add_is_kept(visit: Visit, rich: VariedRun) -> None:
     """Name, tags, notes and baseline are changed in place and are there after a reload."""
-    opened(visit, rich)
+    own = replace(rich, run_id=new_run_id())
+    send(visit.site, *own.frames(), expect=200)
+    opened(visit, own)
     page = visit.page
     page.locator("#run-name").dblclick()
     page.get_by_label("Name of the run").fill("renamed <run>")

@@ -79,7 +79,7 @@ class House:
         """As a power switch would."""
         assert self.server is not None and self.server.stdout is not None
         os.killpg(self.server.pid, signal.SIGKILL)
-        self.server.wait(10)
+        self.server.wait(60)
         self.server.stdout.close()
         self.server = None
 

@@ -79,7 +79,7 @@ class Lab:
             program.communicate()
         for pid in self.strays:
             kill(pid)
-        until = time.monotonic() + 5
+        until = time.monotonic() + 60
         while (left := self.alive()) and time.monotonic() < until:
             for pid in left:
                 kill(pid)

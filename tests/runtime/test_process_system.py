@@ -77,7 +77,7 @@ def test_a_full_disk_under_the_log_does_not_stop_the_command(lab: Lab) -> None:
     assert (ended["exit_code"], ended["reason"], ended["log_error"]) == (7, "exited", "ENOSPC")
     assert (ended["bytes_seen"], ended["truncated"]) == (3_000_000, True)
     assert ended["record_error"] == "ENOSPC"
-    size, *names = program.communicate(timeout=5)[0].decode().split()
+    size, *names = program.communicate(timeout=60)[0].decode().split()
     assert int(size) == ended["bytes_logged"] == MEGABYTE
     assert names == ["run.log"]
 

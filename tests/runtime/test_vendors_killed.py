@@ -127,7 +127,7 @@ def killed_on_replicate(
         assert code == 0 and [(row["instance_id"], row["why"], row["ended"]) for row in rows] == [
             (identity, "its client is dead", True) for identity in alive
         ]
-        assert all(each.done.wait(5) for each in server.predictions.values())
+        assert all(each.done.wait(60) for each in server.predictions.values())
         assert project.cli("runs", "reap")[1]["data"]["machines"] == []
         settled(project)
         return server

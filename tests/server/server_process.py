@@ -120,7 +120,7 @@ def _postgres(
 
 
 def _await_postgres(programs: Path, folder: Path, server: subprocess.Popen[bytes]) -> None:
-    for _ in range(200):
+    for _ in range(1200):
         ready = subprocess.run([programs / "pg_isready", "-q", "-t", "1", "-h", folder], check=False)
         if ready.returncode == 0:
             return
@@ -184,7 +184,7 @@ class Server:
         """End it as a power switch would, all its workers with it."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait(10)
+        self.process.wait(60)
         self._close()
 
     def _close(self) -> None:
@@ -205,7 +205,7 @@ class Server:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         try:
-            return self.process.wait(20)
+            return self.process.wait(60)
         except subprocess.TimeoutExpired:
             self.kill()
             raise

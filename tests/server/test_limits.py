@@ -168,7 +168,7 @@ def test_the_access_log_is_json_without_secrets(strict_server: Server) -> None:
     )
     answer = strict_server.call("GET", "/api/sync", expect=200)
     mine = None
-    for _ in range(100):  # the line is written behind the answer
+    for _ in range(3000):  # the line is written behind the answer
         text = log_of(strict_server)
         lines = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
         mine = next((line for line in lines if line.get("id") == answer.headers["X-Request-Id"]), None)

@@ -101,7 +101,7 @@ class Session:
         bus = DBusAddress("/org/freedesktop/DBus", "org.freedesktop.DBus", "org.freedesktop.DBus")
         link = open_dbus_connection(bus=self.address)
         try:
-            for _ in range(200):
+            for _ in range(1200):
                 reply = link.send_and_get_reply(new_method_call(bus, "NameHasOwner", "s", (name,)))
                 if reply.body == (True,):
                     return

@@ -267,7 +267,11 @@ USAGE = [
     (["runtime", "doctor", "nowhere"], "there is no runtime `nowhere`", "local"),
     (["schema", "manifst"], "`manifst`", "did you mean `manifest`?"),
     (["run"], "no recipe is named", "worldflux run NAME"),
-    (["run", "mine", "--multirun", "seed=1,2"], "--multirun, --cfg", "worldflux-run --help"),
+    (
+        ["run", "mine", "--multirun", "seed=1,2"],
+        "`--multirun` is a flag of worldflux-run",
+        "worldflux-run --help",
+    ),
     (["run", "a", "b"], "one recipe at a time", "worldflux-run -m"),
     (["recipe", "check", "nowhere"], "there is no recipe `nowhere`", ""),
     (

@@ -25,7 +25,8 @@ def register(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dry-run", action="store_true", help="check everything, show what would run, run nothing"
     )
-    parser.add_argument(*FLAGS_OF_HYDRA, dest="hydra", action="store_true", help=argparse.SUPPRESS)
+    for flag in FLAGS_OF_HYDRA:
+        parser.add_argument(flag, dest="hydra", action="store_const", const=flag, help=argparse.SUPPRESS)
     parser.epilog = (
         "Without RECIPE the project's default recipe runs. Examples: worldflux run cpu-smoke seed=3; "
         "worldflux run tiny-jepa-eval params.episodes=5. Sweeps: worldflux-run --multirun."
@@ -68,7 +69,7 @@ def run(args: argparse.Namespace) -> Answer:
     from worldflux.run.observer import Silent
 
     if args.hydra:
-        raise UsageError(f"{', '.join(FLAGS_OF_HYDRA)}: are flags of worldflux-run", "worldflux-run --help")
+        raise UsageError(f"`{args.hydra}` is a flag of worldflux-run", "worldflux-run --help")
     project = load_project()
     request = compose_cached(project, overrides_of(args.words, project))
     if args.dry_run:

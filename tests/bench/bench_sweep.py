@@ -2,8 +2,8 @@
 
 Prints jobs per second against `xargs -P2 python -c pass` and against Hydra's basic launcher with
 the same child, in turns in the same run, for a machine is never quiet; and processor seconds,
-which do not depend on who else is at work. Measured are the first sweep of a project, which has to load
-Hydra, one over seeds that were never run before, and the same again. A longer sweep shows whether time and memory grow
+which do not depend on who else is at work. Measured are the first sweep of a project, which has to be
+composed and checked, one over seeds that were never run before, and the same again. A longer sweep shows whether time and memory grow
 faster than the number of jobs. `bench_sweep.py [JOBS [LONG [ROUNDS]]]`, 200, 2000 and 3.
 """
 

@@ -29,9 +29,11 @@ from worldflux.config.template import REFERRING, Shape, Template, shape_of
 
 if TYPE_CHECKING:
     from worldflux.config.compose import Composer
+    from worldflux.config.plain_merge import PlainMerge
     from worldflux.config.spec import RunSpec
+    from worldflux.config.variation import Path as Place
 
-FORMAT = 3
+FORMAT = 4
 #: Where they are kept in a project, and where earlier versions kept others that nobody reads any more.
 FOLDER, OLD_FOLDERS = Path(".worldflux/composed"), (Path(".worldflux/composed-sweeps"),)
 #: Compositions of a project that are kept, and those that one command may add.
@@ -49,6 +51,7 @@ class Memory:
         self._folder = project.root / FOLDER
         self._stamp = _stamp_of(project)
         self._templates: dict[str, Template | None] = {}
+        self._merge: PlainMerge | None = None
         self._composer: Composer | None = None
         self._added = 0
 
@@ -64,17 +67,27 @@ class Memory:
             made = template.write(overrides, changes) if template is not None else None
             if made is not None:
                 return made
-        if self._composer is None:
-            from worldflux.config.compose import Composer
-
-            self._composer = Composer(self._project)
-        request = self._composer.compose(overrides)
-        texts = self._composer.texts(overrides) if changes else None
-        if texts is not None and all(path[0] in REFERRING for path in texts):
+        request, texts = self._composed(overrides)
+        if changes and texts is not None and all(path[0] in REFERRING for path in texts):
             self._keep(shape, request, list(changes), texts)
         elif not (changes and self._added):  # of a sweep that has to be composed job by job, the first one
             self._keep(tuple(overrides), request, [], {})
         return request
+
+    def _composed(self, overrides: Sequence[str]) -> tuple[RunRequest, Mapping[Place, list[Any]] | None]:
+        """A run, and its texts with references; None when it can not be varied."""
+        if self._merge is None:
+            from worldflux.config.plain_merge import PlainMerge
+
+            self._merge = PlainMerge(self._project)
+        merged = self._merge.compose(overrides)
+        if merged is not None:
+            return merged
+        if self._composer is None:
+            from worldflux.config.compose import Composer
+
+            self._composer = Composer(self._project)
+        return self._composer.compose(overrides), self._composer.texts(overrides)
 
     def _path(self, words: Shape) -> Path | None:
         if self._stamp is None:
@@ -91,7 +104,7 @@ class Memory:
         return self._templates[path.name]
 
     def _keep(
-        self, words: Shape, request: RunRequest, keys: list[str], texts: Mapping[tuple[Any, ...], list[Any]]
+        self, words: Shape, request: RunRequest, keys: list[str], texts: Mapping[Place, list[Any]]
     ) -> None:
         """Keep a composition for these words, unless the files changed meanwhile or it may differ next time."""
         path = self._path(words)
@@ -227,7 +240,6 @@ def _entry(request: RunRequest) -> dict[str, Any]:
         "lock_file": str(request.lock_file) if request.lock_file else None,
         "lock": "" if request.lock_file else request.lock,
         "source_dir": str(request.source_dir),
-        "choices": request.choices,
     }
 
 
@@ -242,7 +254,6 @@ def _request(entry: dict[str, Any]) -> RunRequest:
         source_dir=Path(entry["source_dir"]),
         lock=lock_file.read_text(encoding="utf-8") if lock_file else entry["lock"],
         lock_file=lock_file,
-        choices=entry["choices"],
     )
 
 

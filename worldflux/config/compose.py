@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
@@ -24,6 +23,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from worldflux.config.checked import faultless, request_of
 from worldflux.config.faults import Origin, override_fault
 from worldflux.config.project import Project, builtin_dir
 from worldflux.config.recipe_files import RecipeFiles
@@ -131,7 +131,7 @@ class Composer:
     ) -> Variation | None:
         """How to write other jobs of the same shape; None when they have to be composed."""
         key = tuple(str(override.input_line) for override in parsed if self._is_choice(override))
-        given = len(project_overrides(self.project))  # what is typed comes after these, and wins
+        given = len(self.project.overrides)  # what is typed comes after these, and wins
         names = [
             override.key_or_group
             for index, override in enumerate(parsed)
@@ -154,15 +154,7 @@ class Composer:
             plain, values = variation.write(changes)
         except Unclear:
             return None
-        name, faults = plain.get(RECIPE_GROUP), list[Fault]()
-        found = self._files.locate(name) if isinstance(name, str) else None
-        if found is None:
-            return None
-        spec = _valid_spec(values)
-        if spec is None:
-            return None
-        request = self._request(spec, plain, values, overrides, found, _choices(values), faults)
-        return None if faults else request
+        return faultless(plain, values, overrides, self._files)
 
     def finish(self, config: DictConfig, overrides: Sequence[str]) -> RunRequest:
         """Like `compose`, from a configuration that Hydra composed itself.
@@ -199,7 +191,7 @@ class Composer:
 
     def _parse(self, overrides: Sequence[str], faults: list[Fault]) -> list[Override]:
         parsed: list[Override] = []
-        for typed in (*project_overrides(self.project), *overrides):
+        for typed in (*self.project.overrides, *overrides):
             text = f"+{typed}" if typed.startswith(f"{RECIPE_GROUP}=") else typed
             try:
                 override = self._parsed.get(text) or self._parser.parse_override(text)
@@ -295,39 +287,12 @@ class Composer:
             faults.append(origin.no_recipe())
         values = self._values(config, plain, origin, faults)
         checked: list[Fault] = []
-        spec = check_spec(values, origin, checked) if values is not None else None
+        spec = _check_spec(values, origin, checked) if values is not None else None
         faults.extend(fault for fault in checked if found is not None or not _due_to_recipe(fault))
         if spec is None or found is None or values is None:
             return None
         parameters = public_view(config, plain, values)
-        return self._request(spec, plain, parameters, overrides, found, origin.choices(), faults)
-
-    def _request(
-        self,
-        spec: RunSpec,
-        plain: dict[str, Any],
-        parameters: dict[str, Any],
-        overrides: tuple[str, ...],
-        found: tuple[Path, Path],
-        choices: dict[str, str],
-        faults: list[Fault],
-    ) -> RunRequest:
-        file, folder = found
-        source_dir = self._files.source_dir(spec, file, folder, faults)
-        lock, lock_file = self._files.lock_text(spec, file, folder, faults)
-        from worldflux.config.request import RunRequest
-
-        return RunRequest(
-            spec=spec,
-            overrides=overrides,
-            config=plain,
-            parameters=parameters,
-            recipe_file=file,
-            source_dir=source_dir,
-            lock=lock,
-            lock_file=lock_file,
-            choices=choices,
-        )
+        return request_of(spec, plain, parameters, overrides, self._files, found, faults)
 
     def _values(
         self, config: DictConfig, plain: Any, origin: Origin, faults: list[Fault]
@@ -346,26 +311,7 @@ def _due_to_recipe(fault: Fault) -> bool:
     return fault.where in ("command", RECIPE_GROUP) or fault.where.lstrip("+").startswith(f"{RECIPE_GROUP}=")
 
 
-def _valid_spec(values: dict[str, Any]) -> RunSpec | None:
-    """The typed run of resolved values; None when they have faults."""
-    from pydantic import ValidationError
-
-    from worldflux.config.spec import RunSpec
-
-    try:
-        return RunSpec.model_validate(values)
-    except ValidationError:
-        return None
-
-
-def _choices(values: dict[str, Any]) -> dict[str, str]:
-    """Chosen option of each config group, as `Origin.choices` tells it."""
-    runtime = values["runtime"].get("name") if isinstance(values.get("runtime"), dict) else None
-    chosen = {RECIPE_GROUP: str(values.get(RECIPE_GROUP))}
-    return {**chosen, "runtime": str(runtime)} if runtime else chosen
-
-
-def check_spec(values: dict[str, Any], origin: Origin, faults: list[Fault]) -> RunSpec | None:
+def _check_spec(values: dict[str, Any], origin: Origin, faults: list[Fault]) -> RunSpec | None:
     """The typed run of resolved values, or None with the faults noted."""
     from pydantic import ValidationError
 
@@ -376,10 +322,3 @@ def check_spec(values: dict[str, Any], origin: Origin, faults: list[Fault]) -> R
     except ValidationError as error:
         faults.extend(origin.fault(item) for item in error.errors(include_url=False, include_context=False))
         return None
-
-
-def project_overrides(project: Project) -> list[str]:
-    """What the project file chooses, as overrides; what is typed comes after and wins."""
-    chosen = [f"runtime={project.runtime}"] if project.runtime else []
-    chosen += [f"cost_guard.{key}={value}" for key, value in project.cost_guard.items() if value is not None]
-    return chosen + ([f"policy={project.policy}"] if project.policy else [])

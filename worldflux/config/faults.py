@@ -9,8 +9,14 @@ from omegaconf import DictConfig, OmegaConf
 
 from worldflux.config.nearest import did_you_mean
 from worldflux.config.project import Project
-from worldflux.config.recipes import RECIPE_GROUP, all_recipes, group_names, group_options, locate_recipe
-from worldflux.config.sources import recipe_label
+from worldflux.config.recipes import (
+    RECIPE_GROUP,
+    all_recipes,
+    group_names,
+    group_options,
+    locate_recipe,
+    recipe_label,
+)
 from worldflux.config.yaml_file import read_yaml
 from worldflux.errors import Fault
 
@@ -66,12 +72,6 @@ class Origin:
         known = all_recipes(self.project)
         shown = ", ".join(known[:12]) or "none; `worldflux init` writes one"
         return Fault("recipe", "no recipe is chosen", f"add +recipe=NAME; recipes: {shown}")
-
-    def choices(self) -> dict[str, str]:
-        """Chosen option of each config group, as far as the result tells."""
-        chosen = {RECIPE_GROUP: str(OmegaConf.select(self.config, RECIPE_GROUP))}
-        runtime = OmegaConf.select(self.config, "runtime.name")
-        return {**chosen, "runtime": str(runtime)} if runtime else chosen
 
     def _recipe_content(self) -> tuple[str, Any]:
         if self._recipe is None:

@@ -59,6 +59,13 @@ class Project:
     def runs_dir(self) -> Path:
         return self.root / "runs"
 
+    @property
+    def overrides(self) -> list[str]:
+        """What the project file chooses; what is typed comes after and wins."""
+        chosen = [f"runtime={self.runtime}"] if self.runtime else []
+        chosen += [f"cost_guard.{key}={value}" for key, value in self.cost_guard.items() if value is not None]
+        return chosen + ([f"policy={self.policy}"] if self.policy else [])
+
 
 def find_root(start: Path | None = None) -> Path:
     """The project's folder: the nearest one upwards with `worldflux.yaml`, else the current folder.

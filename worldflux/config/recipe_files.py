@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from worldflux.config.project import Project
-from worldflux.config.recipes import locate_recipe
-from worldflux.config.sources import recipe_label
+from worldflux.config.recipes import locate_recipe, recipe_label
 from worldflux.errors import Fault
 
 if TYPE_CHECKING:

@@ -44,6 +44,11 @@ def locate_recipe(project: Project, name: str) -> tuple[Path, Path] | None:
     return None
 
 
+def recipe_label(file: Path, folder: Path) -> str:
+    """How messages call a recipe's file: `recipes/NAME/recipe.yaml`."""
+    return f"recipes/{file.relative_to(folder).as_posix()}"
+
+
 def list_recipes(folder: Path) -> list[str]:
     """Names of all recipes of one folder, sorted; `team/a` for one in a sub-folder."""
     names: set[str] = set()

@@ -24,7 +24,6 @@ class RunRequest:
         source_dir: folder with the recipe's code.
         lock: text of the requirements; empty when the recipe needs no environment.
         lock_file: the file it was read from; None for an inline list.
-        choices: chosen option of each config group.
     """
 
     spec: RunSpec
@@ -35,4 +34,3 @@ class RunRequest:
     source_dir: Path
     lock: str
     lock_file: Path | None
-    choices: dict[str, str]

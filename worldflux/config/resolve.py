@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import omegaconf
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+
+from worldflux.config.variation import raw_texts
 
 ENVIRONMENT_RESOLVER = "oc.env"
 
@@ -51,27 +53,16 @@ def _unread(name: str, default: Any = None) -> str:
     return f"${{{ENVIRONMENT_RESOLVER}:{name}}}"
 
 
-def raw_texts(plain: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Path and text of every text in an unresolved configuration."""
-    if isinstance(plain, dict):
-        for key, value in plain.items():
-            yield from raw_texts(value, (*path, str(key)))
-    elif isinstance(plain, list):
-        for index, value in enumerate(plain):
-            yield from raw_texts(value, (*path, str(index)))
-    elif isinstance(plain, str):
-        yield path, plain
-
-
 def unresolvable(config: DictConfig, plain: Any) -> Iterator[tuple[tuple[str, ...], str]]:
     """Path of each value that can not be resolved, and why."""
     for path, text in raw_texts(plain):
+        names = tuple(map(str, path))
         if text == "???":
-            yield path, "is missing"
+            yield names, "is missing"
         elif "${" in text:
             node: Any = config
             try:
-                for key in path:
-                    node = node[int(key)] if isinstance(node, ListConfig) else node[key]
+                for step in path:
+                    node = node[step]
             except (OmegaConfBaseException, ValueError, TypeError) as error:
-                yield path, f"can not be resolved: {str(error).splitlines()[0]}"
+                yield names, f"can not be resolved: {str(error).splitlines()[0]}"

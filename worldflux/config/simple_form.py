@@ -9,11 +9,9 @@ from typing import Any
 from hydra.core.override_parser.types import Override, OverrideType
 from omegaconf import AnyNode, DictConfig, ListConfig
 
-from worldflux.config.resolve import raw_texts
-from worldflux.config.variation import Path, Unclear, Variation
+from worldflux.config.variation import Path, Unclear, Variation, referring
 
 _KEY = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*", re.ASCII)
-_REFERENCE = re.compile(r"\$\{([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)\}", re.ASCII)
 
 
 def plain_change(override: Override) -> tuple[str, Any] | None:
@@ -39,45 +37,15 @@ def variation_of(
         values: its resolved values.
     """
     paths = [tuple(key.split(".")) for key in keys]
-    texts = {path: _pieces(text) for path, text in raw_texts(plain) if "$" in text or "\\" in text}
-    indexed = {_indexed(plain, path): pieces for path, pieces in texts.items()}
-    for path in (*paths, *indexed):
-        if not _is_plain_node(config, path):
-            return None
-    found: dict[Path, list[Any]] = {}
-    for path, pieces in indexed.items():
-        if pieces is None:
-            return None
-        found[path] = pieces
-    variation = Variation(plain, values, keys, found)
+    texts = referring(plain)
+    if texts is None or not all(_is_plain_node(config, path) for path in (*paths, *texts)):
+        return None
+    variation = Variation(plain, values, keys, texts)
     try:
         again = variation.write(variation.values_at(plain))
     except Unclear:
         return None
     return variation if _identical(again, (plain, values)) else None
-
-
-def _pieces(text: str) -> list[Any] | None:
-    """A text as literal pieces and paths it refers to; None when there is more in it."""
-    split = _REFERENCE.split(text)
-    if any("$" in piece or "\\" in piece for piece in split[::2]):
-        return None
-    return [
-        tuple(piece.split(".")) if index % 2 else piece
-        for index, piece in enumerate(split)
-        if index % 2 or piece
-    ]
-
-
-def _indexed(plain: Any, path: Sequence[str]) -> Path:
-    """A path of names as one that leads through lists by number."""
-    steps: list[Any] = []
-    for step in path:
-        steps.append(int(step) if isinstance(plain, list) else step)
-        plain = plain[steps[-1]] if not isinstance(plain, dict) or step in plain else None
-        if plain is None:
-            break
-    return tuple(steps)
 
 
 def _is_plain_node(config: DictConfig, path: Path) -> bool:

@@ -27,7 +27,7 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import OmegaConf
 
 from worldflux.config.project import Project, builtin_dir, load_project
-from worldflux.config.recipes import RECIPE_GROUP, find_recipe, list_recipes
+from worldflux.config.recipes import RECIPE_GROUP, find_recipe, list_recipes, recipe_label
 from worldflux.config.yaml_file import read_yaml
 from worldflux.errors import ConfigError, Fault
 
@@ -177,11 +177,6 @@ class ProjectSource(ConfigSource):
             elif entry.is_file() and entry.suffix in _SUFFIXES and results_filter != ObjectType.GROUP:
                 names.add(entry.stem)
         return sorted(names)
-
-
-def recipe_label(file: Path, folder: Path) -> str:
-    """How messages call a recipe's file: `recipes/NAME/recipe.yaml`."""
-    return f"recipes/{file.relative_to(folder).as_posix()}"
 
 
 class WorldFluxSearchPath(SearchPathPlugin):

@@ -9,11 +9,12 @@ references, resolvers, escapes, lists, keys that are added or removed.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 Path = tuple[Any, ...]
 
+_REFERENCE = re.compile(r"\$\{([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)\}", re.ASCII)
 #: A number of plain digits means itself in Hydra's grammar; it need not be asked.
 _NUMBER = re.compile(
     r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)=(?:(-?(?:0|[1-9][0-9]{0,17}))|(-?(?:0|[1-9][0-9]{0,14})\.[0-9]{1,15}))",
@@ -32,6 +33,31 @@ def numeric_change(text: str) -> tuple[str, int | float] | None:
 def are_related(one: str, other: str) -> bool:
     """Whether two keys are the same, or one of them stands in the other."""
     return f"{one}.".startswith(f"{other}.") or f"{other}.".startswith(f"{one}.")
+
+
+def raw_texts(plain: Any, path: Path = ()) -> Iterator[tuple[Path, str]]:
+    """Place and text of every text in an unresolved configuration; lists are gone through by number."""
+    if isinstance(plain, dict):
+        for key, value in plain.items():
+            yield from raw_texts(value, (*path, key))
+    elif isinstance(plain, list):
+        for index, value in enumerate(plain):
+            yield from raw_texts(value, (*path, index))
+    elif isinstance(plain, str):
+        yield path, plain
+
+
+def referring(plain: Any) -> dict[Path, list[Any]] | None:
+    """Place of each text with references -> its pieces, as in `Variation`; None when one is not of the simple form."""
+    found: dict[Path, list[Any]] = {}
+    for path, text in raw_texts(plain):
+        if "$" in text or "\\" in text:
+            split = _REFERENCE.split(text)
+            if any("$" in piece or "\\" in piece for piece in split[::2]):
+                return None
+            pieces = [tuple(piece.split(".")) if index % 2 else piece for index, piece in enumerate(split)]
+            found[path] = [piece for piece in pieces if piece]
+    return found
 
 
 class Unclear(Exception):

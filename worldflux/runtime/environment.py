@@ -208,12 +208,12 @@ def visible_names(env: Mapping[str, str]) -> list[str]:
 
 def remove_temporary(work: Path) -> None:
     """Take away what `command_environment` made for this run's TMPDIR. Silent when it is gone."""
-    import shutil
-
     folder = Path(os.path.abspath(work)) / "tmp"
     try:
         os.rmdir(folder)
     except OSError:
+        import shutil
+
         shutil.rmtree(folder, ignore_errors=True)
     if _is_short(folder):
         return

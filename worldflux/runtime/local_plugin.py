@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -90,8 +89,8 @@ class LocalPlugin:
 
 def _free_space(folder: Path) -> str:
     existing = next(each for each in (folder, *folder.parents) if each.exists())
-    free = shutil.disk_usage(existing).free
-    return f"{free / 1e9:.1f} GB free for environments at {folder}"
+    space = os.statvfs(existing)
+    return f"{space.f_bavail * space.f_frsize / 1e9:.1f} GB free for environments at {folder}"
 
 
 def default_install_dir() -> Path:

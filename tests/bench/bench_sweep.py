@@ -2,9 +2,10 @@
 
 Prints jobs per second against `xargs -P2 python -c pass` and against Hydra's basic launcher with
 the same child, in turns in the same run, for a machine is never quiet; and processor seconds,
-which do not depend on who else is at work. Measured are the first sweep of a project, which has to be
-composed and checked, one over seeds that were never run before, and the same again. A longer sweep shows whether time and memory grow
-faster than the number of jobs. `bench_sweep.py [JOBS [LONG [ROUNDS]]]`, 200, 2000 and 3.
+which do not depend on who else is at work. Measured are the first sweep of a project, which has to
+be composed and checked, one over seeds that were never run before, and the same again. A longer
+sweep shows whether time and memory grow faster than the number of jobs.
+`bench_sweep.py [JOBS [LONG [ROUNDS]]]`, 200, 2000 and 3.
 """
 
 from __future__ import annotations
@@ -122,14 +123,14 @@ def grow(root: Path, jobs: int) -> None:
     print(f"{jobs} jobs: {memory[0]:.1f} MiB after a tenth, {memory[-1]:.1f} MiB at the end")
 
 
-def composition() -> float:
-    """Milliseconds of processor time to compose, check and name one job of a sweep."""
+def composition(runtime: str) -> float:
+    """Milliseconds of processor time to compose, check and name one job of a sweep on a runtime."""
     from worldflux.config.compose import Composer
     from worldflux.config.jobs import compose_jobs
     from worldflux.config.project import load_project
 
     compose = Composer(load_project()).compose
-    jobs = [["+recipe=cpu-smoke", f"seed={seed}"] for seed in range(300)]
+    jobs = [["+recipe=cpu-smoke", f"runtime={runtime}", f"seed={seed}"] for seed in range(300)]
     compose_jobs(jobs[:1], compose, {})  # imports
     begun = time.process_time()
     compose_jobs(jobs, compose, {})
@@ -139,7 +140,8 @@ def composition() -> float:
 def main() -> int:
     given = [int(word) for word in sys.argv[1:]]
     jobs, longer, rounds = (*given, *(200, 2000, 3)[len(given) :])
-    print(f"composition                {composition():7.2f} ms a job (target < 2)")
+    for runtime in ("local", "aws-ec2"):
+        print(f"composition for {runtime:10} {composition(runtime):7.2f} ms a job (target < 2)")
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         project(root)

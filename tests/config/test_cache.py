@@ -147,6 +147,29 @@ def test_a_name_made_of_numbers_is_checked_each_time(root: Path) -> None:
     assert len(list((root / ".worldflux" / "composed").iterdir())) == 1
 
 
+@pytest.mark.parametrize(
+    ("lines", "kept"),
+    [
+        ("runtime: {guard: '${cost_guard}'}", 1),
+        ("env: {set: {A: '${params.n}'}}", 2),
+        ("tags: '${params.all}'\nparams: {n: 0, all: ['${params.n}']}", 2),
+        ("name: 'a${description}'\ndescription: 'b${seed}'", 2),
+        ("env: {set: '${params}'}", 2),
+    ],
+)
+def test_a_number_that_arrives_by_a_detour(root: Path, lines: str, kept: int) -> None:
+    """References to whole parts are followed: only a run whose numbers stay where they need no check is remembered
+    for other numbers."""
+    head = "" if "params: {n" in lines else "params: {n: 0}\n"
+    (root / "recipes/a.yaml").write_text(f"command: [x]\nseed: 0\n{head}{lines}\n")
+    os.utime(root / "recipes/a.yaml", (1_600_000_000, 1_600_000_000))
+    project = load_project(root)
+    for seed, n in ((1, 2), (3, 4), (1, 2)):
+        words = ["+recipe=a", f"seed={seed}", f"params.n={n}"]
+        assert same(compose_cached(project, words), Composer(project).compose(words))
+    assert len(list((root / ".worldflux" / "composed").iterdir())) == kept
+
+
 def test_what_json_would_change_is_not_kept(root: Path) -> None:
     """A key that is a number stays one, however often the run is repeated."""
     for _ in range(2):

@@ -99,6 +99,8 @@ VARIED = {
     "recipes/far.yaml": "command: [x, '${params.b}']\nparams: {a: '${seed}', b: '${params.a}', c: 1}\nseed: 4\n",
     "recipes/odd.yaml": "command: [x, '\\${seed}', '${.1}']\nparams: {n: 1, m: '${oc.env:NOT_THERE,x}'}\nseed: 1\n",
     "recipes/whole.yaml": "command: [x]\nparams: {n: 1, all: '${metrics}', l: '${tags.0}'}\ntags: [a]\nseed: 1\n",
+    "recipes/parts.yaml": "params: {n: 1, c: 2, a: '${params.deep}', deep: {b: '${seed}', l: ['${params.n}']}}\n"
+    "command: [x]\nenv: {set: '${params.a}'}\nseed: 1\ntags: '${params.deep.l}'\n",
     "conf/runtime/other.yaml": "defaults: [local, _self_]\ngrace_seconds: ${seed}\n",
     "conf/runtime/chosen.yaml": "defaults: [local, /cost_guard: '${seed}']\n",
     "worldflux.yaml": "project: p\ncost_guard: {max_usd: 4}\n",
@@ -108,7 +110,7 @@ VARIED["recipes/r.yaml"] = VARIED["recipes/r.yaml"].replace("deep: {a: [1, 2]}",
 
 def _job(rng: random.Random) -> list[str]:
     """Overrides of a job, drawn so that many jobs differ in plain values only."""
-    recipe = rng.choice(["r", "r", "far", "odd", "whole"])
+    recipe = rng.choice(["r", "r", "far", "odd", "whole", "parts"])
     number = rng.choice(
         ["3", "-7", "0", "1.5", "1e-3", "1e3", "true", "null", "012", "9007199254740993", "1_000"]
     )

@@ -44,6 +44,8 @@ def by_hydra(where: Project, words: list[str]) -> dict[str, Any] | None:
 
 #: Lines for recipes and other files: of the plainest form, and such that mean more than they say, or are wrong.
 LINES = [
+    "params: {n: 1, all: '${tags}', deep: '${cost_guard}'}", "params: {n: 2, a: '${params.b}', b: {c: '${seed}'}}",
+    "runtime: {guard: '${cost_guard}', tags: '${tags}'}", "env: {set: '${params.v}'}", "runtime: {all: '${params}'}",
     "params: {n: 1, deep: {a: [1, 2], b: null}}", "params: {n: '${seed}', m: 'n is ${params.n}'}", "timeout: 5m",
     "params: {n: 1.0, big: 9007199254740993, tiny: 1e-9, on_: true, defaults: [a]}", "params: {}", "seed: 3",
     "params: {ü: 'ß', n: [[1], {a: '${seed}'}]}", "params: {'1': a, 'a.b': c, n: 0}", "tags: [a, b]", "task: train",
@@ -53,6 +55,7 @@ LINES = [
     "inputs: [{role: dataset, ref: 'a${seed}'}]", "requires: {vram_gb: 1}", "extra_args: ['${seed}', 1, true]",
 ]  # fmt: skip
 ODD_LINES = [
+    "params: {n: 'x ${tags}'}", "params: {a: '${params.b}', b: ['${params.a}']}", "params: {n: '${runtime.guard.a}'}",
     "params: null", "params: [1]", "params: {a: '${params}', n: 2}", "params: {a: '${nosuch}', n: 2}", "tags: null",
     "params: {a: '${.n}', n: 2}", "params: {n: '${oc.env:HOME}'}", "params: {n: '\\${x}'}", "params: {n: ???}",
     "params: {n: '${params.a}', a: '${params.n}'}", "params: {n: 'a${', b: $}", "params: {n: [???]}", "env: null",

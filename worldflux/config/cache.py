@@ -25,7 +25,7 @@ from worldflux import __version__
 from worldflux.config.project import PROJECT_FILE, RECIPE_FILES, Project, builtin_dir
 from worldflux.config.recipes import all_recipes
 from worldflux.config.request import RunRequest
-from worldflux.config.template import REFERRING, Shape, Template, shape_of
+from worldflux.config.template import Shape, Template, are_unchecked, shape_of
 
 if TYPE_CHECKING:
     from worldflux.config.compose import Composer
@@ -68,7 +68,7 @@ class Memory:
             if made is not None:
                 return made
         request, texts = self._composed(overrides)
-        if changes and texts is not None and all(path[0] in REFERRING for path in texts):
+        if changes and texts is not None and are_unchecked(changes, texts):
             self._keep(shape, request, list(changes), texts)
         elif not (changes and self._added):  # of a sweep that has to be composed job by job, the first one
             self._keep(tuple(overrides), request, [], {})

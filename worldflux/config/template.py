@@ -7,13 +7,21 @@ before, without Hydra and without pydantic.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
 from worldflux.config.request import RunRequest
-from worldflux.config.variation import Path, Unclear, Variation, are_related, numeric_change
+from worldflux.config.variation import (
+    Path,
+    Unclear,
+    Variation,
+    are_nested,
+    are_related,
+    leads_to,
+    numeric_change,
+)
 
 #: A word as it was typed, or the key of a number that was left out.
 Shape = tuple[Any, ...]
@@ -46,6 +54,16 @@ def shape_of(overrides: Sequence[str]) -> tuple[Shape, dict[str, int | float]]:
 
 def _is_free(key: str, value: int | float) -> bool:
     return key.startswith("params.") or (key == "seed" and isinstance(value, int) and 0 <= value < 2**63)
+
+
+def are_unchecked(changes: Iterable[str], texts: Mapping[Path, list[Any]]) -> bool:
+    """Whether no text that refers to one of these numbers stands where it has to be checked."""
+    keys = [tuple(key.split(".")) for key in changes]
+    return not any(
+        path[0] not in REFERRING
+        and any(are_nested(place, key) for place in leads_to(path, texts) for key in keys)
+        for path in texts
+    )
 
 
 def as_text(value: Any) -> Any:

@@ -3,7 +3,7 @@
 A sweep over seeds and parameters repeats one composition with other numbers in the same places.
 What depends on them are texts with references (`${params.n}`), which are resolved here in the one
 simple form that leaves no doubt. Everything else is for Hydra and OmegaConf: typed nodes, relative
-references, resolvers, escapes, lists, keys that are added or removed.
+references, resolvers, escapes, items of lists, keys that are added or removed.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from typing import Any
 Path = tuple[Any, ...]
 
 _REFERENCE = re.compile(r"\$\{([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)\}", re.ASCII)
+#: References that are followed from one to the next.
+MAX_DEPTH = 20
 #: A number of plain digits means itself in Hydra's grammar; it need not be asked.
 _NUMBER = re.compile(
     r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)=(?:(-?(?:0|[1-9][0-9]{0,17}))|(-?(?:0|[1-9][0-9]{0,14})\.[0-9]{1,15}))",
@@ -58,6 +60,22 @@ def referring(plain: Any) -> dict[Path, list[Any]] | None:
             pieces = [tuple(piece.split(".")) if index % 2 else piece for index, piece in enumerate(split)]
             found[path] = [piece for piece in pieces if piece]
     return found
+
+
+def leads_to(path: Path, texts: Mapping[Path, list[Any]]) -> set[Path]:
+    """Places that a text refers to, and those that the texts there refer to in turn."""
+    found: set[Path] = set()
+    waiting = [path]
+    while waiting:
+        places = {piece for piece in texts[waiting.pop()] if isinstance(piece, tuple)} - found
+        found |= places
+        waiting += [text for text in texts if any(are_nested(text, place) for place in places)]
+    return found
+
+
+def are_nested(one: Path, other: Path) -> bool:
+    """Whether two places are the same, or one of them is in the other."""
+    return all(first == second for first, second in zip(one, other, strict=False))
 
 
 class Unclear(Exception):
@@ -109,18 +127,24 @@ class Variation:
         return plain, values
 
     def _resolved(self, plain: Any, path: Path, known: dict[Path, Any], depth: int) -> Any:
+        if depth > MAX_DEPTH:
+            raise Unclear
         if path not in self.texts:
             value = _at(plain, path)
-            if isinstance(value, (dict, list)) or value == "???":
+            if isinstance(value, dict):
+                return {key: self._resolved(plain, (*path, key), known, depth + 1) for key in value}
+            if isinstance(value, list):
+                return [self._resolved(plain, (*path, i), known, depth + 1) for i in range(len(value))]
+            if value == "???":
                 raise Unclear
             return value
         if path not in known:
-            if depth > 20:
-                raise Unclear
             pieces = [
                 self._resolved(plain, piece, known, depth + 1) if isinstance(piece, tuple) else piece
                 for piece in self.texts[path]
             ]
+            if len(pieces) > 1 and any(isinstance(piece, (dict, list)) for piece in pieces):
+                raise Unclear
             known[path] = pieces[0] if len(pieces) == 1 else "".join(map(str, pieces))
         return known[path]
 

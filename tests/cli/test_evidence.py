@@ -63,11 +63,15 @@ def test_every_answer_fits_its_schema(wf: Run, ran: Path) -> None:
     wf("evidence", "key", "create", "other")
     public = wf("evidence", "key", "show", "other").out
     (ran.parent / "friend.pub").write_text(public)
+    wf("evidence", "key", "create", "lab")
+    (ran.parent / "lab.pub").write_text(wf("evidence", "key", "show", "lab").out)
     calls: list[tuple[int, list[str]]] = [
         (0, ["key", "create"]),
         (0, ["key", "show"]),
         (0, ["key", "list"]),
         (0, ["key", "trust", "friend", "runs/friend.pub"]),
+        (4, ["key", "trust", "friend", "runs/lab.pub"]),
+        (0, ["key", "trust", "friend", "runs/lab.pub", "--replace"]),
         (0, ["key", "untrust", "friend"]),
         (2, ["key", "untrust", "friend"]),
         (0, ["build"]),

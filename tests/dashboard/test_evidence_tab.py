@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from worldflux.evidence import keys
 
 
 @pytest.fixture
-def vouched(site: Server, tmp_path: Path) -> tuple[SentRun, bytes]:
+def vouched(site: Server, tmp_path: Path) -> Iterator[tuple[SentRun, bytes]]:
     """A run with signed evidence by a key that the workspace trusts, alone in its ledger, and the archive."""
     keys.create(tmp_path / "keys", "lab")
     key = keys.load(tmp_path / "keys", "lab")
@@ -26,7 +27,8 @@ def vouched(site: Server, tmp_path: Path) -> tuple[SentRun, bytes]:
     data = packed(run, tmp_path, key).read_bytes()
     headers = {"Content-Type": "application/zip"}
     site.call("PUT", f"/api/runs/{run.run_id}/evidence", data=data, headers=headers, expect=200)
-    return run, data
+    yield run, data
+    site.call("DELETE", "/api/trusted-keys/lab", expect=200)
 
 
 def test_the_verdict_is_shown_layer_by_layer(visit: Visit, vouched: tuple[SentRun, bytes]) -> None:

@@ -107,7 +107,7 @@ def test_projects_are_listed_and_archived(visit: Visit) -> None:
 
 
 def test_a_key_is_trusted_and_no_longer(visit: Visit, tmp_path: Path) -> None:
-    """A public key is added by name; a taken name, a private key and no key are refused; removed it is gone."""
+    """A private key and no key are refused, a taken name until one says to replace its key; removed it is gone."""
     key, other = keys.create(tmp_path, "ada"), keys.create(tmp_path, "other")
     page = visit.open("/settings/trusted-keys", ".empty")
     expect(page.locator(".empty")).to_contain_text("worldflux evidence key show")
@@ -123,8 +123,21 @@ def test_a_key_is_trusted_and_no_longer(visit: Visit, tmp_path: Path) -> None:
     trust("ada", key.pem)
     row = page.get_by_role("table", name="Trusted keys").locator("tbody tr")
     expect(row).to_contain_text(f"ada{key.key_id}")
+    visit.expected.append("409")
     trust("ada", other.pem)
-    expect(dialog.get_by_role("alert")).to_contain_text("a key of ada already")
+    expect(dialog.get_by_role("alert")).to_contain_text(f"another key is trusted as `ada`: {key.key_id}")
+    expect(row).to_contain_text(key.key_id)
+    assert dialog.locator(".body").evaluate("body => body.scrollWidth <= body.clientWidth")
+    replacing = dialog.get_by_label("Replace the key that has this name")
+    replacing.check()
+    dialog.get_by_label("Whose it is").fill("bob")
+    expect(replacing).to_be_hidden()
+    dialog.get_by_label("Whose it is").fill("ada")
+    dialog.get_by_role("button", name="Trust it").click()
+    expect(replacing).not_to_be_checked()
+    replacing.check()
+    dialog.get_by_role("button", name="Trust it").click()
+    expect(row).to_contain_text(f"ada{other.key_id}")
     sent = len(visit.addresses)
     trust("private", (tmp_path / "other.pem").read_text())
     expect(dialog.get_by_role("alert")).to_contain_text("it was not sent")
@@ -134,7 +147,7 @@ def test_a_key_is_trusted_and_no_longer(visit: Visit, tmp_path: Path) -> None:
     expect(dialog.get_by_role("alert")).to_contain_text("no public key")
     dialog.get_by_role("button", name="Cancel").click()
     (listed,) = visit.site.call("GET", "/api/trusted-keys", expect=200).json()["keys"]
-    assert listed == {"name": "ada", "key_id": key.key_id, "pem": key.pem}
+    assert listed == {"name": "ada", "key_id": other.key_id, "pem": other.pem}
     row.get_by_role("button", name="Remove").click()
     page.get_by_role("dialog").get_by_role("button", name="Remove").click()
     expect(page.locator(".empty")).to_be_visible()

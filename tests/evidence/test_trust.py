@@ -134,8 +134,9 @@ def test_trust_is_given_and_taken_back(tmp_path: Path) -> None:
     found = trust.trust_of(tmp_path / "mine")
     assert [each.name for each in found.signers] == ["own", "lab"]
     assert [str(each) for each in found.ledgers] == [LEDGER]
-    with pytest.raises(RefusedError, match="another key"):
+    with pytest.raises(RefusedError, match="another key") as caught:
         trust.store(tmp_path / "mine", "lab", LEDGER)
+    assert "worldflux evidence key trust lab KEY --replace" in caught.value.hint
     trust.remove(tmp_path / "mine", "lab")
     assert [each.name for each in trust.entries(tmp_path / "mine")] == ["server"]
     with pytest.raises(UsageError, match="no key is trusted"):
@@ -190,3 +191,17 @@ def test_notes_that_are_none() -> None:
     for body in ("o\n1\n", "o\nx\nAAAA\n", "o\n01\nAAAA\n", "o\n1\nAAAA\n", "\n1\nAAAA\n"):
         with pytest.raises(NoteError):
             Checkpoint.parse(f"{body}\n— n AAAAAAAA\n")
+
+
+def test_another_key_takes_a_names_place_when_told_to(tmp_path: Path) -> None:
+    """Of the same kind or of the other: the new one alone counts, and no draft of an earlier try is in the way."""
+    first, second = keys.create(tmp_path / "theirs", "first"), keys.create(tmp_path / "theirs", "second")
+    trust.store(tmp_path, "lab", first.pem)
+    (tmp_path / "trusted" / "lab.pub.new").write_text("half a k")
+    trust.store(tmp_path, "lab", second.pem, replace=True)
+    assert [each.key_id for each in trust.entries(tmp_path)] == [second.key_id] != [first.key_id]
+    trust.store(tmp_path, "lab", LEDGER, replace=True)
+    assert [(each.name, each.kind) for each in trust.entries(tmp_path)] == [("lab", "ledger")]
+    assert [path.name for path in (tmp_path / "trusted").iterdir()] == ["lab.vkey"]
+    trust.store(tmp_path, "new", first.pem, replace=True)
+    assert len(trust.entries(tmp_path)) == 2

@@ -37,6 +37,9 @@ def register(actions: argparse._SubParsersAction[Any]) -> None:
     trusting.add_argument(
         "key", metavar="FILE|VKEY", help="a public key in PEM form, or a ledger's key as text"
     )
+    trusting.add_argument(
+        "--replace", action="store_true", help="put it in the place of another key that has this name"
+    )
     trusting.set_defaults(function=trust)
     untrusting = verbs.add_parser("untrust", help="no longer", description="Let them count no longer.")
     untrusting.add_argument("name", metavar="NAME")
@@ -109,7 +112,7 @@ def trust(args: argparse.Namespace) -> Answer:
             text = path.read_bytes()[:65536].decode("utf-8", "replace")
         except OSError as error:
             raise UsageError(f"{path}: {error.strerror}", "name a file with a public key") from None
-    entry = trusting.store(keys_dir(), args.name, text)
+    entry = trusting.store(keys_dir(), args.name, text, replace=args.replace)
     data = {"name": entry.name, "kind": entry.kind, "key_id": entry.key_id}
     return Answer(data, f"trusted as {entry.name}: {entry.kind} {entry.key_id}")
 

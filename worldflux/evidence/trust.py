@@ -42,41 +42,39 @@ class Entry:
     text: str
 
 
-def store(folder: Path, name: str, data: str) -> Entry:
-    """Trust a key from now on.
+def store(folder: Path, name: str, data: str, *, replace: bool = False) -> Entry:
+    """Trust a key from now on; the same key again changes nothing.
 
     Args:
         folder: the folder of this person's keys.
         data: PEM of a P-256 public key, or a ledger's key as a C2SP signed note writes it
             (`NAME+HASH+BASE64`).
+        replace: put it in the place of another key that has this name.
 
     Raises:
         UsageError: the name or the key is of no known form.
-        RefusedError: another key has this name.
+        RefusedError: another key has this name and is not to be replaced.
     """
     if not NAME.match(name):
         raise UsageError(
             f"`{name}` can not be the name of a key", "lower case letters, digits and . _ -, at most 64"
         )
     entry = _entry(name, data)
-    folder = folder / FOLDER
-    for known in entries(folder.parent):
-        if known.name == name and known.key_id == entry.key_id:
-            return known
-        if known.name == name:
-            raise RefusedError(
-                f"another key is trusted as `{name}`: {known.key_id}",
-                f"worldflux evidence key untrust {name}, or choose another name",
-                code="key-exists",
-            )
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    folder.chmod(0o700)
-    path = folder / (name + (_SIGNER if entry.kind == "signer" else _LEDGER))
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with open(descriptor, "wb") as stream:
-        stream.write(entry.text.encode())
-        stream.flush()
-        os.fsync(descriptor)
+    held = next((known for known in entries(folder) if known.name == name), None)
+    if held is not None and held.key_id == entry.key_id:
+        return held
+    if held is not None and not replace:
+        raise RefusedError(
+            f"another key is trusted as `{name}`: {held.key_id}",
+            f"worldflux evidence key trust {name} KEY --replace puts this one in its place; or choose "
+            "another name",
+            code="key-exists",
+        )
+    if held is not None and held.kind != entry.kind:
+        _path(folder, held).unlink()
+    (folder / FOLDER).mkdir(parents=True, exist_ok=True, mode=0o700)
+    (folder / FOLDER).chmod(0o700)
+    _write(_path(folder, entry), entry.text)
     return entry
 
 
@@ -88,8 +86,7 @@ def remove(folder: Path, name: str) -> Entry:
     """
     for entry in entries(folder):
         if entry.name == name:
-            suffix = _SIGNER if entry.kind == "signer" else _LEDGER
-            (folder / FOLDER / (name + suffix)).unlink()
+            _path(folder, entry).unlink()
             return entry
     known = ", ".join(entry.name for entry in entries(folder)) or "none"
     raise UsageError(f"no key is trusted as `{name}`", f"trusted: {known}", code="key-missing")
@@ -118,6 +115,21 @@ def trust_of(folder: Path, more: Iterable[PublicKey] = ()) -> Trust:
         else:
             trust.ledgers.append(Verifier.parse(entry.text))
     return trust
+
+
+def _path(folder: Path, entry: Entry) -> Path:
+    return folder / FOLDER / (entry.name + (_SIGNER if entry.kind == "signer" else _LEDGER))
+
+
+def _write(path: Path, text: str) -> None:
+    """Make a file that is whole at every moment, whatever it held before."""
+    draft = path.with_name(path.name + ".new")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    with open(descriptor, "wb") as stream:
+        stream.write(text.encode())
+        stream.flush()
+        os.fsync(descriptor)
+    draft.replace(path)
 
 
 def _entry(name: str, data: str) -> Entry:

@@ -6,19 +6,17 @@ import io
 import json
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Connection, select, update
 
 from worldflux.errors import WorldFluxError
-from worldflux.evidence.verify import PublicKey, Report, Trust, public_of, verify_bundle, verify_zip
+from worldflux.evidence.verify import Report, Trust, verify_bundle, verify_zip
 from worldflux.manifest.model import utc_now
 from worldflux.server.problems import Problem
-from worldflux.server.tables import runs, settings, signatures
+from worldflux.server.tables import runs, signatures
 
 if TYPE_CHECKING:
     from worldflux.server.blobs import BlobStore
     from worldflux.server.db import Database
-
-_TRUSTED = "trusted-key"
 
 
 def judge(
@@ -97,49 +95,6 @@ def kept(connection: Connection, run: Any, kind: str) -> Any:
     s = signatures.c
     query = select(signatures).where(s.run_pk == run.pk, s.workspace_id == run.workspace_id, s.kind == kind)
     return connection.execute(query).first()
-
-
-def trust_of(connection: Connection, workspace_id: int) -> Trust:
-    """Whose signatures count in a workspace."""
-    return Trust(signers=[public_of(pem.encode(), name) for name, pem in trusted(connection, workspace_id)])
-
-
-def trusted(connection: Connection, workspace_id: int) -> list[tuple[str, str]]:
-    """(name, PEM) of a workspace's trusted keys, by name."""
-    prefix = f"{_TRUSTED}/{int(workspace_id)}/"
-    query = select(settings.c.name, settings.c.value).where(
-        settings.c.name >= prefix, settings.c.name < prefix + "\U0010ffff"
-    )
-    return [
-        (row.name[len(prefix) :], row.value) for row in connection.execute(query.order_by(settings.c.name))
-    ]
-
-
-def trust_key(db: Database, connection: Connection, workspace_id: int, name: str, pem: str) -> PublicKey:
-    """Let a key's signatures count in a workspace from now on.
-
-    Raises:
-        Problem: 422, it is no public key.
-    """
-    try:
-        key = public_of(pem.encode(), name)
-    except WorldFluxError as error:
-        raise Problem(422, "key", error.problem, error.hint) from None
-    row = {"name": f"{_TRUSTED}/{int(workspace_id)}/{name}", "value": key.pem}
-    connection.execute(
-        db.insert(settings)
-        .values(row)
-        .on_conflict_do_update(index_elements=["name"], set_={"value": key.pem})
-    )
-    return key
-
-
-def distrust_key(connection: Connection, workspace_id: int, name: str) -> bool:
-    """Let it count no longer; whether it did."""
-    gone = connection.execute(
-        delete(settings).where(settings.c.name == f"{_TRUSTED}/{int(workspace_id)}/{name}")
-    )
-    return gone.rowcount > 0
 
 
 def _opened(store: BlobStore, workspace_id: int, sha256: str, size: int) -> BinaryIO:

@@ -8,13 +8,13 @@ import json
 from collections.abc import Iterator
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Depends, Path, Request
+from fastapi import APIRouter, Body, Depends, Path, Query, Request
 from pydantic import BaseModel, Field
 from sqlalchemy import Connection, select
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response, StreamingResponse
 
-from worldflux.server import audit, blobs, bodies, evidence, ledger
+from worldflux.server import audit, blobs, bodies, evidence, ledger, trust
 from worldflux.server.api.answer import RunId, described, reply, seen_run
 from worldflux.server.api.ledger import checkpoint_of
 from worldflux.server.auth import Principal, require
@@ -122,13 +122,19 @@ def report(request: Request, core: CoreDep, who: Reader, id: RunId, fresh: bool 
     with core.db.read() as connection:
         run = _run(connection, who, id)
         row = evidence.kept(connection, run, "evidence")
-        trust = evidence.trust_of(connection, who.workspace_id)
+        counting = trust.trust_of(connection, who.workspace_id)
     if row is None:
         raise not_found("evidence")
     verdict = json.loads(row.verdict)
     if fresh:
         verdict = evidence.judge(
-            core.blobs, who.workspace_id, row.sha256, row.bytes, trust, run.client_run_id, run.manifest_sha256
+            core.blobs,
+            who.workspace_id,
+            row.sha256,
+            row.bytes,
+            counting,
+            run.client_run_id,
+            run.manifest_sha256,
         )
     document = {"sha256": row.sha256, "bytes": row.bytes, "created_at": row.created_at, "verdict": verdict}
     return reply(request, document)
@@ -138,21 +144,29 @@ def report(request: Request, core: CoreDep, who: Reader, id: RunId, fresh: bool 
 def trusted_keys(request: Request, core: CoreDep, who: Reader) -> Response:
     """Whose signatures make evidence `verified` in this workspace."""
     with core.db.read() as connection:
-        keys = evidence.trust_of(connection, who.workspace_id).signers
+        keys = trust.trust_of(connection, who.workspace_id).signers
     listed = [{"name": key.name, "key_id": key.key_id, "pem": key.pem} for key in keys]
     return reply(request, {"keys": listed})
 
 
 @router.put("/api/trusted-keys/{name}", responses=described("The key."))
 def put_trusted_key(
-    request: Request, core: CoreDep, who: Keeper, name: KeyName, body: Annotated[Key, Body()]
+    request: Request,
+    core: CoreDep,
+    who: Keeper,
+    name: KeyName,
+    body: Annotated[Key, Body()],
+    replace: Annotated[bool, Query(description="put it in place of another key of this name")] = False,
 ) -> Response:
-    """Let a key's signatures count from now on; evidence that is here already keeps its verdict until asked."""
+    """Let a key's signatures count from now on; evidence that is here already keeps its verdict until asked.
+
+    The same key again changes nothing. Another key under a taken name is refused (409) unless `replace`.
+    """
     with core.db.write() as connection:
-        key = evidence.trust_key(core.db, connection, who.workspace_id, name, body.pem)
-        audit.record(
-            core.db, connection, who.workspace_id, who.id, "trusted-key.put", name, key_id=key.key_id
-        )
+        key, before = trust.trust_key(core.db, connection, who.workspace_id, name, body.pem, replace=replace)
+        if before is None or before.key_id != key.key_id:
+            detail = {"key_id": key.key_id} | ({} if before is None else {"replaced": before.key_id})
+            audit.record(core.db, connection, who.workspace_id, who.id, "trusted-key.put", name, **detail)
     return reply(request, {"name": name, "key_id": key.key_id, "pem": key.pem})
 
 
@@ -160,7 +174,7 @@ def put_trusted_key(
 def delete_trusted_key(request: Request, core: CoreDep, who: Keeper, name: KeyName) -> Response:
     """Let a key's signatures count no longer."""
     with core.db.write() as connection:
-        gone = evidence.distrust_key(connection, who.workspace_id, name)
+        gone = trust.distrust_key(core.db, connection, who.workspace_id, name)
         if gone:
             audit.record(core.db, connection, who.workspace_id, who.id, "trusted-key.delete", name)
     return reply(request, {"name": name, "removed": gone})
@@ -212,13 +226,13 @@ def _keep_archive(core: Core, who: Principal, run_id: str, sha256: str) -> dict[
     with core.db.read() as connection:
         run = _run(connection, who, run_id)
         size = blobs.present(connection, who.workspace_id, [sha256]).get(sha256)
-        trust = evidence.trust_of(connection, who.workspace_id)
+        counting = trust.trust_of(connection, who.workspace_id)
     if size is None:
         raise Problem(
             409, "missing", "the archive's bytes are not here", "PATCH /api/sync/blobs first", blobs=[sha256]
         )
     verdict = evidence.judge(
-        core.blobs, who.workspace_id, sha256, size, trust, run.client_run_id, run.manifest_sha256
+        core.blobs, who.workspace_id, sha256, size, counting, run.client_run_id, run.manifest_sha256
     )
     with core.db.write() as connection:
         core.db.lock(connection, [blobs.gate_name(who.workspace_id)], shared=True)
@@ -234,8 +248,8 @@ def _keep_archive(core: Core, who: Principal, run_id: str, sha256: str) -> dict[
 def _keep_bundle(core: Core, who: Principal, run_id: str, body: bytes) -> dict[str, Any]:
     with core.db.read() as connection:
         run = _run(connection, who, run_id)
-        trust = evidence.trust_of(connection, who.workspace_id)
-    verdict = evidence.judge_bundle(body, trust, run.manifest_sha256)
+        counting = trust.trust_of(connection, who.workspace_id)
+    verdict = evidence.judge_bundle(body, counting, run.manifest_sha256)
     with core.db.write() as connection:
         run = _run(connection, who, run_id)
         if run.manifest_sha256 != verdict["manifest_sha256"]:

@@ -182,6 +182,7 @@ def test_evidence_travels_as_a_blob_and_is_judged(
     assert listed["name"] == "lab" and listed["key_id"] == key.public.key_id
     fresh = shared_server.call("GET", f"{path}/report", params={"fresh": "1"}, expect=200).json()
     assert fresh["verdict"]["state"] == "verified" and fresh["verdict"]["signer"]["name"] == "lab"
+    assert shared_server.call("GET", f"/api/runs/{run.run_id}").json()["evidence"] == "verified"
     shared_server.call("PUT", path, json={"sha256": name}, expect=200)
     assert shared_server.call("GET", f"/api/runs/{run.run_id}").json()["evidence"] == "verified"
     assert shared_server.call("DELETE", "/api/trusted-keys/lab", expect=200).json()["removed"] is True

@@ -64,6 +64,15 @@ def judge_bundle(body: bytes, trust: Trust, manifest_sha256: str) -> dict[str, A
     }
 
 
+def bundle_now(row: Any, trust: Trust) -> dict[str, Any]:
+    """What a kept bundle is by the keys that are trusted now; `invalid` when one of them did not make it."""
+    about = json.loads(row.verdict)["manifest_sha256"]
+    try:
+        return judge_bundle(row.body, trust, about)
+    except Problem:
+        return {"state": "invalid", "manifest_sha256": about, "signer": None}
+
+
 def summary(report: Report) -> dict[str, Any]:
     """What is kept of a report: all of it but where it was."""
     return {name: value for name, value in report.to_json().items() if name != "where"}
@@ -71,9 +80,13 @@ def summary(report: Report) -> dict[str, Any]:
 
 def keep(
     db: Database, connection: Connection, run: Any, kind: str, sha256: str, size: int, verdict: Any,
-    body: bytes | None = None,
+    state: str, body: bytes | None = None,
 ) -> None:  # fmt: skip
-    """Remember evidence (`kind` evidence) or a bundle (`kind` bundle) of a run, in place of an earlier one."""
+    """Remember evidence (`kind` evidence) or a bundle (`kind` bundle) of a run, in place of an earlier one.
+
+    Args:
+        state: what the evidence is now; the verdict says what it was found to be when it was judged.
+    """
     row = {
         "run_pk": run.pk, "workspace_id": run.workspace_id, "kind": kind, "sha256": sha256, "bytes": size,
         "body": body, "verdict": json.dumps(verdict), "created_at": utc_now(),
@@ -84,9 +97,9 @@ def keep(
         .values(row)
         .on_conflict_do_update(index_elements=["run_pk", "kind"], set_=changed)
     )
-    state = {"signature": True} if kind == "bundle" else {"evidence": verdict["state"]}
+    changes = {"signature": True} if kind == "bundle" else {"evidence": state}
     connection.execute(
-        update(runs).where(runs.c.pk == run.pk, runs.c.workspace_id == run.workspace_id).values(**state)
+        update(runs).where(runs.c.pk == run.pk, runs.c.workspace_id == run.workspace_id).values(**changes)
     )
 
 

@@ -53,10 +53,11 @@ def signature(request: Request, core: CoreDep, who: Reader, id: RunId) -> Respon
     with core.db.read() as connection:
         run = _run(connection, who, id)
         row = evidence.kept(connection, run, "bundle")
+        counting = trust.trust_of(connection, who.workspace_id)
         proof = _proof(core, connection, who, run)
     document = {
         "bundle": None if row is None else json.loads(row.body),
-        "verdict": None if row is None else json.loads(row.verdict),
+        "verdict": None if row is None else evidence.bundle_now(row, counting),
         **proof,
     }
     return reply(request, document)
@@ -118,7 +119,10 @@ async def put_evidence(request: Request, core: CoreDep, who: Writer, id: RunId) 
 
 @router.get("/api/runs/{id}/evidence/report", responses=described("The verdict on a run's evidence."))
 def report(request: Request, core: CoreDep, who: Reader, id: RunId, fresh: bool = False) -> Response:
-    """What the server found when the evidence came; with `fresh`, what it finds now."""
+    """What the server found when the evidence came; with `fresh`, what it finds now.
+
+    `state` is what the run counts as now, by the keys that are trusted now.
+    """
     with core.db.read() as connection:
         run = _run(connection, who, id)
         row = evidence.kept(connection, run, "evidence")
@@ -136,8 +140,8 @@ def report(request: Request, core: CoreDep, who: Reader, id: RunId, fresh: bool 
             run.client_run_id,
             run.manifest_sha256,
         )
-    document = {"sha256": row.sha256, "bytes": row.bytes, "created_at": row.created_at, "verdict": verdict}
-    return reply(request, document)
+    document = {"sha256": row.sha256, "bytes": row.bytes, "created_at": row.created_at, "state": run.evidence}
+    return reply(request, {**document, "verdict": verdict})
 
 
 @router.get("/api/trusted-keys", responses=described("The keys whose signatures count."))
@@ -158,7 +162,7 @@ def put_trusted_key(
     body: Annotated[Key, Body()],
     replace: Annotated[bool, Query(description="put it in place of another key of this name")] = False,
 ) -> Response:
-    """Let a key's signatures count from now on; evidence that is here already keeps its verdict until asked.
+    """Let a key's signatures count from now on, also those of evidence that is here already.
 
     The same key again changes nothing. Another key under a taken name is refused (409) unless `replace`.
     """
@@ -172,7 +176,7 @@ def put_trusted_key(
 
 @router.delete("/api/trusted-keys/{name}", responses=described("Whether it was trusted."))
 def delete_trusted_key(request: Request, core: CoreDep, who: Keeper, name: KeyName) -> Response:
-    """Let a key's signatures count no longer."""
+    """Let a key's signatures count no longer: what it made `verified` is `signed`."""
     with core.db.write() as connection:
         gone = trust.distrust_key(core.db, connection, who.workspace_id, name)
         if gone:
@@ -181,7 +185,7 @@ def delete_trusted_key(request: Request, core: CoreDep, who: Keeper, name: KeyNa
 
 
 def _run(connection: Connection, who: Principal, run_id: str) -> Any:
-    """A run with a record: pk, workspace_id, project_id, client_run_id, manifest_sha256.
+    """A run with a record: pk, workspace_id, project_id, client_run_id, manifest_sha256, evidence.
 
     Raises:
         Problem: 404 or 410 as for every run; 409 when no manifest was sent yet.
@@ -189,9 +193,9 @@ def _run(connection: Connection, who: Principal, run_id: str) -> Any:
     seen = seen_run(connection, who, run_id)
     r = runs.c
     row = connection.execute(
-        select(r.pk, r.workspace_id, r.project_id, r.client_run_id, r.manifest_sha256, r.state).where(
-            r.pk == seen.pk, r.workspace_id == who.workspace_id
-        )
+        select(
+            r.pk, r.workspace_id, r.project_id, r.client_run_id, r.manifest_sha256, r.state, r.evidence
+        ).where(r.pk == seen.pk, r.workspace_id == who.workspace_id)
     ).one()
     if row.manifest_sha256 is None:
         raise Problem(409, "no-record", "the run has no manifest yet", "worldflux sync")
@@ -241,7 +245,9 @@ def _keep_archive(core: Core, who: Principal, run_id: str, sha256: str) -> dict[
             raise Problem(409, "missing", "the archive's bytes are gone", "upload them again", blobs=[sha256])
         if run.manifest_sha256 != verdict["manifest_sha256"]:
             raise Problem(409, "evidence-other", "the run's record has changed in between", "build it again")
-        evidence.keep(core.db, connection, run, "evidence", sha256, size, verdict)
+        trust.hold(core.db, connection, who.workspace_id, shared=True)
+        state = trust.state_now(connection, who.workspace_id, verdict)
+        evidence.keep(core.db, connection, run, "evidence", sha256, size, verdict, state)
     return {"sha256": sha256, "bytes": size, "verdict": verdict}
 
 
@@ -255,5 +261,5 @@ def _keep_bundle(core: Core, who: Principal, run_id: str, body: bytes) -> dict[s
         if run.manifest_sha256 != verdict["manifest_sha256"]:
             raise Problem(409, "evidence-other", "the run's record has changed in between", "sign it again")
         digest = hashlib.sha256(body).hexdigest()
-        evidence.keep(core.db, connection, run, "bundle", digest, len(body), verdict, body)
+        evidence.keep(core.db, connection, run, "bundle", digest, len(body), verdict, verdict["state"], body)
     return {"sha256": hashlib.sha256(body).hexdigest(), "bytes": len(body), "verdict": verdict}

@@ -32,7 +32,7 @@ async function trust(again) {
 }
 
 async function remove(key, again) {
-  if (!(await confirm(`Trust ${shown(key.name)} no longer`, "New evidence with its signature will be signed, not verified. What was judged before keeps its state in lists; a run's Evidence tab judges it anew.", "Remove"))) return;
+  if (!(await confirm(`Trust ${shown(key.name)} no longer`, "Evidence with its signature is signed then, and no longer verified: also of the runs that are here.", "Remove"))) return;
   try {
     await call("DELETE", `/api/trusted-keys/${encodeURIComponent(key.name)}`);
     say("The key is no longer trusted");

@@ -19,7 +19,7 @@ from server_process import Server
 
 from worldflux.manifest.model import new_run_id
 from worldflux.server.streams.content import Stream
-from worldflux.server.streams.points import Asked, Series, Since, points, series
+from worldflux.server.streams.points import Asked, Series, Since, names_of, points, series
 
 
 class Pieces(Stream):
@@ -269,6 +269,51 @@ def test_a_second_look_finds_new_series(shared_server: Server) -> None:
         assert {each: one["step"] for each, one in answer["series"].items()} == {
             each: [begun, begun + 1, begun + 2] for each in known
         }
+
+
+def test_all_names_are_found(shared_server: Server) -> None:
+    """Of many series each is found by a text in its name, in any case; those beyond the limit are counted."""
+    made = SentRun(series=lines(*({"name": f"Layer{n}/norm", "value": n, "step": 0} for n in range(300))))
+    send(shared_server, *made.frames(), expect=200)
+
+    def look(run: str = made.run_id, expect: int = 200, **asked: Any) -> Any:
+        return shared_server.call("GET", f"/api/runs/{run}/metrics/names", params=asked, expect=expect).json()
+
+    whole = look()
+    assert whole["names"] == [f"Layer{n}/norm" for n in range(300)]
+    assert (whole["total"], whole["total_is_exact"], whole["final"]) == (300, True, True)
+    assert look(match="layer29")["names"] == [f"Layer{n}/norm" for n in (29, *range(290, 300))]
+    few = look(match="R29", limit=2)
+    assert few["names"] == ["Layer29/norm", "Layer290/norm"] and few["total"] == 11
+    assert look(match="nothing")["names"] == [] and look(after=whole["next"])["total"] == 0
+    look(after="9" * 15, expect=422)
+    look(new_run_id(), expect=404)
+    bare = SentRun(series=None)
+    send(shared_server, *bare.frames(), expect=200)
+    assert look(bare.run_id)["total"] == 0
+
+
+def test_names_that_came_since(shared_server: Server) -> None:
+    """Whoever follows a run is told the series that have got points since the answer before."""
+    made, sent, after = SentRun(status="running", series=None), 0, ""
+    for name in ("loss", "reward", "loss"):
+        data = lines({"name": name, "value": 1, "step": sent})
+        send(shared_server, made.stream_frame("metrics", sent, data), expect=200)
+        sent += len(data)
+        path = f"/api/runs/{made.run_id}/metrics/names"
+        answer = shared_server.call("GET", path, params={"after": after}, expect=200).json()
+        assert answer["names"] == [name] and answer["final"] is False
+        after = answer["next"]
+
+
+def test_names_beyond_what_is_told_apart_are_still_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A search has room for its own finds only, however many other names there are; a count that ends says so."""
+    monkeypatch.setattr("worldflux.server.streams.points.MAX_NAMES", 10)
+    data = lines(*({"name": f"m{n}", "value": n} for n in range(100)))
+    found = names_of(Pieces(data), "M99", 5, Since())
+    assert (found.names, found.total, found.is_exact) == (["m99"], 1, True)
+    found = names_of(Pieces(data), "", 5, Since())
+    assert (found.names, found.total, found.is_exact) == ([f"m{n}" for n in range(5)], 10, False)
 
 
 def test_csv_has_every_point(shared_server: Server, run: SentRun) -> None:

@@ -18,7 +18,7 @@ from worldflux.server.auth import Principal
 from worldflux.server.core import Core, CoreDep
 from worldflux.server.problems import Problem
 from worldflux.server.query.rows import split
-from worldflux.server.streams.points import MAX_SERIES, Asked, Since, points, series
+from worldflux.server.streams.points import MAX_SERIES, Asked, Named, Since, names_of, points, series
 
 router = APIRouter(tags=["series"])
 
@@ -78,6 +78,39 @@ def show_series(
         "final": final,
         "next": since.text(chosen),
     }
+    return reply(request, document)
+
+
+@router.get("/api/runs/{id}/metrics/names", responses=described("Names of series."))
+def show_names(
+    request: Request,
+    core: CoreDep,
+    who: Reader,
+    id: RunId,
+    match: Annotated[str, Query(description="text in the name, in any case", max_length=255)] = "",
+    limit: Annotated[int, Query(ge=1, le=10_000)] = 1000,
+    after: Annotated[str, Query(description="`next` of the answer before", pattern="^[0-9]{0,15}$")] = "",
+) -> Response:
+    """The names of a run's series, all of which are looked through; `total` counts also those beyond `limit`.
+
+    With the `next` of an answer as `after`: those that have got points since.
+    """
+    since = _since(after, [])
+    try:
+        with opened(core, who, id, "metrics") as (stream, final):
+            if since.start > stream.length:
+                raise _bad_after()
+            found = names_of(stream, match, limit, since)
+    except Problem as problem:
+        if problem.status != 404:
+            raise
+        with core.db.read() as connection:
+            seen_run(connection, who, id)
+        found, final = Named([], 0, True, Since()), False
+    document = {
+        "names": found.names, "total": found.total, "total_is_exact": found.is_exact, "final": final,
+        "next": found.next.text([]),
+    }  # fmt: skip
     return reply(request, document)
 
 

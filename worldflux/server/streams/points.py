@@ -22,6 +22,8 @@ from worldflux.server.streams.content import Stream
 #: Series in one answer when none are named, and points of all series together.
 MAX_SERIES = 50
 MAX_POINTS = 100_000
+#: Names that are told apart when names are looked for.
+MAX_NAMES = 100_000
 #: Longer lines are no metrics.
 _MAX_LINE = 65_536
 
@@ -195,6 +197,33 @@ def series(stream: Stream, asked: Asked) -> Found:
             one = found[name] = Series(most)
         one.add(at, value)
     return Found(found, more, Since(rows.end, ordinals))
+
+
+class Named(NamedTuple):
+    """Names of series in order of appearance, how many there are, whether all were counted, where to go on."""
+
+    names: list[str]
+    total: int
+    is_exact: bool
+    next: Since
+
+
+def names_of(stream: Stream, part: str, most: int, since: Since) -> Named:
+    """The names of the series of a stream that have a text in them, whatever its case.
+
+    Args:
+        most: of the names; those beyond are only counted, up to `MAX_NAMES`.
+        since: only series that have got points later.
+    """
+    rows, wanted, seen, is_exact = Rows(stream, since.start), part.lower(), dict[str, None](), True
+    for name, _, _ in _metrics(rows):
+        if name in seen or wanted not in name.lower():
+            continue
+        if len(seen) < MAX_NAMES:
+            seen[name] = None
+        else:
+            is_exact = False
+    return Named(list(seen)[:most], len(seen), is_exact, Since(rows.end))
 
 
 def points(stream: Stream) -> Iterator[tuple[str, float, int | None]]:

@@ -3,11 +3,12 @@ import { get } from "./api.js";
 
 const POINTS = 1500;
 const MOST_NEW = 20000;
+const MOST_NAMES = 10000;
 
-/** Names of the metrics of a run that have points, or have got some since; with `next` for the look after this one. */
-export async function seriesNames(run, after = null) {
-  const { series, next } = await get(`/api/runs/${run.id}/metrics`, { max_points: 2, after });
-  return { names: Object.keys(series).sort(), next };
+/** Names of the metrics of a run that have points, or have got some since; of those with a text in them. `total` counts all, and `next` is for the look after this one. */
+export async function seriesNames(run, { match = "", after = null } = {}) {
+  const { names, total, next } = await get(`/api/runs/${run.id}/metrics/names`, { match, after, limit: MOST_NAMES });
+  return { names: names.sort(), total, next };
 }
 
 const listed = (names) => names.map((name) => name.replace(/[\\,]/g, (unit) => `\\${unit}`)).join(",");

@@ -20,7 +20,9 @@ export class MetricsTab {
     this.element = h("div", waiting(2));
     this.charts = new Map();
     this.names = new Set();
+    this.total = 0;
     this.next = null;
+    this.turn = 0;
     this.sight = new IntersectionObserver((seen) => this.seen(seen), { rootMargin: "200px" });
     addEventListener("themechange", () => { for (const chart of this.charts.values()) if (chart.drawn) this.draw(chart); });
     this.find();
@@ -33,25 +35,49 @@ export class MetricsTab {
   }
 
   async open() {
-    const { names, next } = await seriesNames(this.view.run, this.next);
-    this.next = next;
+    const { names, total, next } = await seriesNames(this.view.run, { after: this.next });
+    const before = this.names.size;
     for (const name of names) this.names.add(name);
+    this.total = Math.max(this.total, total, this.names.size);
+    this.next = next;
     if (!this.names.size) {
       this.element.replaceChildren(empty("compare", "No curves", h("p", "Values with a step become curves. In a program that a recipe runs:"), h("code", 'worldflux.log({"loss": loss}, step=step)')));
       return;
     }
     if (!this.grid) this.lay();
-    const known = new Set([...this.charts.values()].map((chart) => chart.name));
-    for (const name of names) if (!known.has(name) && this.charts.size < MOST_CHARTS) this.add(name);
-    const more = this.names.size - this.charts.size;
-    this.rest.textContent = more ? `${more} more metrics have curves; find them by name.` : "";
+    if (this.names.size > before) await this.choose();
+  }
+
+  /** Show the curves whose names have the text that is looked for: of all the run's metrics, also when not all names are here. */
+  async choose() {
+    const turn = ++this.turn;
+    const text = this.search.value.trim().toLowerCase();
+    let names = [...this.names].filter((name) => name.toLowerCase().includes(text));
+    let total = text ? names.length : this.total;
+    if (text && this.total > this.names.size) {
+      ({ names, total } = await seriesNames(this.view.run, { match: text }));
+      if (turn !== this.turn) return;
+    }
+    this.show(names.slice(0, MOST_CHARTS));
+    const more = total - Math.min(names.length, MOST_CHARTS);
+    this.rest.hidden = total > 0 && !more;
+    if (!total) this.rest.textContent = "No metric has this in its name.";
+    else if (more) this.rest.textContent = text ? `${more} more have this in their names; a longer text finds fewer.` : `${more} more metrics have curves; find them by name.`;
+  }
+
+  show(names) {
+    const missing = new Set(names);
+    for (const chart of this.charts.values()) chart.box.hidden = !missing.delete(chart.name);
+    for (const name of missing) this.add(name);
+    if (this.charts.size <= 2 * MOST_CHARTS) return;
+    for (const chart of [...this.charts.values()]) if (chart.box.hidden) this.drop(chart);
   }
 
   lay() {
     this.grid = h("div.charts");
-    this.rest = h("p.muted.small");
-    const search = h("input", { type: "search", placeholder: "Find a metric", "aria-label": "Find a metric", oninput: later(() => this.filter(search.value), 120) });
-    this.element.replaceChildren(h("div.chart-tools", search, this.tools(), h("span.muted.small", "Drag to zoom, double-click to go back.")), this.grid, this.rest);
+    this.rest = h("span.muted.small", { role: "status" });
+    this.search = h("input", { type: "search", placeholder: "Find a metric", "aria-label": "Find a metric", oninput: later(() => this.choose().catch(complain), 120) });
+    this.element.replaceChildren(h("div.chart-tools", this.search, this.tools(), h("span.muted.small", "Drag to zoom, double-click to go back."), this.rest), this.grid);
   }
 
   tools() {
@@ -74,14 +100,18 @@ export class MetricsTab {
     this.sight.observe(box);
   }
 
-  filter(text) {
-    const wanted = text.trim().toLowerCase();
-    for (const chart of this.charts.values()) chart.box.hidden = !chart.name.toLowerCase().includes(wanted);
+  drop(chart) {
+    chart.gone = true;
+    this.sight.unobserve(chart.box);
+    this.charts.delete(chart.box);
+    erase(chart.canvas);
+    chart.box.remove();
   }
 
   seen(entries) {
     for (const entry of entries) {
       const chart = this.charts.get(entry.target);
+      if (!chart) continue;
       chart.visible = entry.isIntersecting;
       if (chart.visible && !chart.asked) {
         chart.asked = true;
@@ -116,6 +146,7 @@ export class MetricsTab {
 
   async draw(chart) {
     const { canvas, curve: { series } } = chart;
+    if (chart.gone) return;
     if (!series || !series.value.length) { canvas.textContent = "No points yet."; return; }
     if (!chart.drawn) canvas.replaceChildren();
     canvas.classList.remove("still");

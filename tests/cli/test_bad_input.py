@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -64,6 +65,46 @@ def test_wrong_configuration(
     assert "has one fault" in ended.err
     assert_one_block(ended.err)
     assert not (project / "runs").exists()
+
+
+MEANT = [
+    # what is typed, and the command that is given to type next
+    ("worldflux-run +recipe=min seed=3", "worldflux-run +recipe=mine seed=3"),
+    ("worldflux-run +recipe=min params.size=3", "worldflux-run +recipe=mine params.size=3"),
+    ("worldflux-run +recipe=mine params.siz=3 sed=1", "worldflux-run +recipe=mine params.size=3 seed=1"),
+    ("worldflux-run +recipe=mine size=3", "worldflux-run +recipe=mine params.size=3"),
+    ("worldflux-run +recipe=mine +sed=1", "worldflux-run +recipe=mine seed=1"),
+    ("worldflux-run +recipe=mine runtime=lokal", "worldflux-run +recipe=mine runtime=local"),
+    ("worldflux-run mine", "worldflux-run +recipe=mine"),
+    ("worldflux-run -m +recipe=min seed=1,2", "worldflux-run -m +recipe=mine seed=1,2"),
+    ("worldflux run min 'name=a b' --dry-run", "worldflux run mine 'name=a b' --dry-run"),
+    ("worldflux recipe check min mine", "worldflux recipe check mine mine"),
+    ("worldflux recipe check qqq", "worldflux recipe list"),
+    ("worldflux-run +recipe=qqq", "worldflux recipe list"),
+    ("worldflux-run seed=3", "worldflux recipe list"),
+    ("worldflux-run +recipe=mine runtime=qqq", "worldflux runtime list"),
+    ("worldflux-run +recipe=mine params.qqq=1", "worldflux-run +recipe=mine --cfg job"),
+]
+
+
+@pytest.mark.parametrize(("typed", "meant"), MEANT, ids=[typed for typed, _ in MEANT])
+def test_the_command_to_type_next(typed: str, meant: str, wf: Run, recipe: Callable[..., Path]) -> None:
+    """The last line of the error is a command, and typed as it stands it says nothing of that fault any more."""
+    recipe(FINE + "params: {size: 1}\n")
+    program, *words = shlex.split(typed)
+    ended = wf(*words, program=program)
+    assert ended.code == 2
+    assert ended.err.splitlines()[-1] == f"  next: {meant}"
+    program, *words = shlex.split(meant)
+    assert wf(*words, program=program).code == 0
+
+
+def test_no_command_is_given_where_none_would_help(wf: Run, recipe: Callable[..., Path]) -> None:
+    """A wrong value, and a fault of a file, have no next command: only the person knows what is right."""
+    recipe(FINE)
+    assert "next:" not in wf("+recipe=mine", "seed=three", program="worldflux-run").err
+    recipe(FINE + "sed: 3\n")
+    assert "next:" not in wf("+recipe=mine", program="worldflux-run").err
 
 
 RECIPES = [

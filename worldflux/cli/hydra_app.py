@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from worldflux import interrupts
 from worldflux.cli import answer_interrupts, render
 from worldflux.cli.answer import Answer
+from worldflux.cli.correction import with_next_command
 from worldflux.cli.main import unexpected
 from worldflux.cli.overrides import normalize, split_flags
 from worldflux.errors import Interrupted, WorldFluxError
@@ -82,7 +83,7 @@ def _dispatch(words: list[str]) -> int:
         from worldflux.cli.sweep import check_single
 
         check_single(overrides)
-        return _one(overrides)
+        return _one(flags, overrides)
     return _through_hydra(flags, overrides)
 
 
@@ -96,11 +97,22 @@ def _help() -> str:
     )
 
 
-def _one(overrides: list[str]) -> int:
+def _one(flags: list[str], overrides: list[str]) -> int:
     from worldflux.config.cache import compose_cached
     from worldflux.config.project import load_project
 
-    return _report(compose_cached(load_project(), overrides))
+    with with_next_command(overrides, _typed(flags)):
+        request = compose_cached(load_project(), overrides)
+    return _report(request)
+
+
+def _typed(flags: list[str]) -> Callable[[list[str]], str]:
+    def typed(overrides: list[str]) -> str:
+        import shlex
+
+        return shlex.join([COMMAND, *flags, *overrides])
+
+    return typed
 
 
 def _report(request: Any) -> int:
@@ -151,7 +163,8 @@ def _through_hydra(flags: list[str], overrides: list[str]) -> int:
     if _is_ours(flags, overrides):
         from worldflux.cli.sweep import sweep
 
-        sweep(overrides, {}, None)
+        with with_next_command(overrides, _typed(flags)):
+            sweep(overrides, {}, None)
     from worldflux.config.hydra_main import run_hydra
 
     run_hydra(flags, overrides, task)

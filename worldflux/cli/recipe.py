@@ -52,6 +52,7 @@ def list_recipes(args: argparse.Namespace) -> Answer:
 
 
 def check(args: argparse.Namespace) -> Answer:
+    from worldflux.cli.correction import with_next_command
     from worldflux.config.compose import Composer
     from worldflux.config.project import load_project
     from worldflux.config.recipes import all_recipes
@@ -60,12 +61,20 @@ def check(args: argparse.Namespace) -> Answer:
     project = load_project()
     composer = Composer(project)
     names = args.names or all_recipes(project)
+    choices = [f"+recipe={name}" for name in names]
     faults: list[Fault] = []
-    for name in names:
+    for name, choice in zip(names, choices, strict=True):
         try:
-            composer.compose([f"+recipe={name}"], job=name if len(names) > 1 else "")
+            composer.compose([choice], job=name if len(names) > 1 else "")
         except ConfigError as error:
             faults.extend(error.faults)
     if faults:
-        raise ConfigError(faults, "nothing was run")
+        with with_next_command(
+            choices, lambda right: " ".join(["worldflux recipe check", *map(_name, right)])
+        ):
+            raise ConfigError(faults, "nothing was run")
     return Answer({"checked": names}, "\n".join(f"{name}: ok" for name in names))
+
+
+def _name(choice: str) -> str:
+    return choice.removeprefix("+recipe=")

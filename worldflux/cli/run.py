@@ -62,6 +62,7 @@ def overrides_of(words: list[str], project: Project) -> list[str]:
 
 
 def run(args: argparse.Namespace) -> Answer:
+    from worldflux.cli.correction import with_next_command
     from worldflux.cli.live import Console
     from worldflux.cli.session import carry_out, make_plugin
     from worldflux.config.cache import compose_cached
@@ -71,7 +72,9 @@ def run(args: argparse.Namespace) -> Answer:
     if args.hydra:
         raise UsageError(f"`{args.hydra}` is a flag of worldflux-run", "worldflux-run --help")
     project = load_project()
-    request = compose_cached(project, overrides_of(args.words, project))
+    overrides = overrides_of(args.words, project)
+    with with_next_command(overrides, lambda right: _typed(args, right)):
+        request = compose_cached(project, overrides)
     if args.dry_run:
         from worldflux.run.preflight import look_up
 
@@ -85,6 +88,14 @@ def run(args: argparse.Namespace) -> Answer:
     observer = Silent() if args.quiet or args.json else Console(sys.stdout)
     record = carry_out(request, project, observer)
     return and_sync(answer(record), record, request.spec, project)
+
+
+def _typed(args: argparse.Namespace, overrides: list[str]) -> str:
+    """The command as it was typed, with these overrides; the recipe is the first of them."""
+    import shlex
+
+    flags = [f"--{name.replace('_', '-')}" for name in ("quiet", "dry_run", "json") if getattr(args, name)]
+    return shlex.join(["worldflux", "run", *(text.removeprefix("+recipe=") for text in overrides), *flags])
 
 
 def and_sync(ended: Answer, record: RunRecord, spec: RunSpec, project: Project) -> Answer:

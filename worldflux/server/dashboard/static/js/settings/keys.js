@@ -6,8 +6,8 @@ import { h } from "../dom.js";
 import { shown } from "../format.js";
 import { icon } from "../icon.js";
 import { empty } from "../state.js";
-import { complain, say } from "../toast.js";
-import { chosenScopes, field, head, scopeBoxes, scopeList, when } from "./part.js";
+import { complain } from "../toast.js";
+import { chosenScopes, field, head, remove, scopeBoxes, scopeList, when } from "./part.js";
 
 const STANDARD = ["runs:read", "runs:write", "artifacts:read", "artifacts:write"];
 
@@ -34,14 +34,9 @@ async function rotate(key, again) {
   } catch (error) { complain(error); }
 }
 
-async function revoke(key, again) {
-  if (!(await confirm(`Revoke “${shown(key.name)}”`, "Whoever uses it is signed out at once. This can not be undone.", "Revoke"))) return;
-  try {
-    await call("DELETE", `/api/api-keys/${key.id}`);
-    say("Key revoked");
-    again();
-  } catch (error) { complain(error); }
-}
+const revoke = (key, again) => remove(`/api/api-keys/${key.id}`, {
+  title: `Revoke “${shown(key.name)}”`, words: "Whoever uses it is signed out at once. This can not be undone.", action: "Revoke", done: "Key revoked",
+}, again);
 
 function state(key) {
   if (key.revoked_at && Date.parse(key.revoked_at) <= Date.now()) return h("span.pill.failed", "Revoked");
@@ -58,7 +53,7 @@ export async function keys() {
     const row = (key) => {
       const live = !(key.revoked_at && Date.parse(key.revoked_at) <= Date.now());
       return h("tr", h("td", h("strong", h("bdi", shown(key.name))), h("div.small.muted", h("code", `wfx_…${shown(key.last4)}`))), h("td", scopeList(key.scopes)), h("td.fit", state(key)), h("td.fit", when(key.expires_at)), h("td.fit", when(key.last_used_at)),
-        h("td.fit", live ? h("span.row.tight.fixed", h("button.button.small", { type: "button", onclick: () => rotate(key, draw) }, "Rotate"), h("button.button.small.danger", { type: "button", onclick: () => revoke(key, draw) }, "Revoke")) : null));
+        h("td.fit", live ? h("span.row.tight.fixed", h("button.button.small", { type: "button", onclick: () => rotate(key, again) }, "Rotate"), h("button.button.small.danger", { type: "button", onclick: () => revoke(key, again) }, "Revoke")) : null));
     };
     place.replaceChildren(h("div.body.flush", h("table.plain", { "aria-label": "API keys" }, h("thead", h("tr", ["Key", "Scopes", "State", "Ends", "Last used", ""].map((each) => h("th", each)))), h("tbody", list.map(row)))));
   }

@@ -1,12 +1,12 @@
 // Members: people who sign in with a password, and what each may do.
 import { boot, call, get } from "../api.js";
-import { ask, confirm } from "../dialog.js";
+import { ask } from "../dialog.js";
 import { h } from "../dom.js";
 import { shown } from "../format.js";
 import { icon } from "../icon.js";
 import { empty } from "../state.js";
 import { complain, say } from "../toast.js";
-import { chosenScopes, field, head, scopeBoxes, scopeList, when } from "./part.js";
+import { chosenScopes, field, head, remove, scopeBoxes, scopeList, when } from "./part.js";
 
 const STANDARD = ["runs:read", "runs:write", "artifacts:read", "artifacts:write"];
 
@@ -23,14 +23,9 @@ async function change(user, again) {
   if (await ask({ title: `What ${shown(user.login)} may do`, body: scopeBoxes(boot.session.scopes, user.scopes), action: "Save", submit })) again();
 }
 
-async function remove(user, again) {
-  if (!(await confirm(`Remove ${shown(user.login)}`, "They are signed out of this workspace at once. Their runs stay.", "Remove"))) return;
-  try {
-    await call("DELETE", `/api/users/${encodeURIComponent(user.login)}`);
-    say("Member removed");
-    again();
-  } catch (error) { complain(error); }
-}
+const dismiss = (user, again) => remove(`/api/users/${encodeURIComponent(user.login)}`, {
+  title: `Remove ${shown(user.login)}`, words: "They are signed out of this workspace at once. Their runs stay.", action: "Remove", done: "Member removed",
+}, again);
 
 export async function members() {
   const place = h("section.card");
@@ -39,7 +34,7 @@ export async function members() {
     const { users } = await get("/api/users");
     if (!users.length) { place.replaceChildren(empty("person", "Nobody signs in with a password yet", h("p", "Keys work without members. Add one for each person who looks at the dashboard."))); return; }
     const row = (user) => h("tr", h("td", h("strong", h("bdi", shown(user.login))), user.name ? h("div.small.muted", h("bdi", shown(user.name))) : null), h("td", scopeList(user.scopes)), h("td.fit", when(user.created_at)),
-      h("td.fit", admin ? h("span.row.tight.fixed", h("button.button.small", { type: "button", onclick: () => change(user, again).catch(complain) }, "Scopes"), h("button.button.small.danger", { type: "button", onclick: () => remove(user, again) }, "Remove")) : null));
+      h("td.fit", admin ? h("span.row.tight.fixed", h("button.button.small", { type: "button", onclick: () => change(user, again).catch(complain) }, "Scopes"), h("button.button.small.danger", { type: "button", onclick: () => dismiss(user, again) }, "Remove")) : null));
     place.replaceChildren(h("div.body.flush", h("table.plain", { "aria-label": "Members" }, h("thead", h("tr", ["Member", "Scopes", "Since", ""].map((each) => h("th", each)))), h("tbody", users.map(row)))));
   }
   const again = () => draw().catch(complain);

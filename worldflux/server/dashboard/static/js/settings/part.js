@@ -1,6 +1,9 @@
 // What the sections of the settings share.
+import { call } from "../api.js";
+import { confirm } from "../dialog.js";
 import { h } from "../dom.js";
 import { ago, moment, shown } from "../format.js";
+import { complain, say } from "../toast.js";
 
 /** What each scope lets somebody do, in words. */
 export const SCOPES = {
@@ -26,4 +29,14 @@ export const when = (time, never = "never") => (time ? h("span", { title: moment
 export function field(name, label, props = {}, hint = "") {
   const input = props.element || h("input", { type: "text", id: `field-${name}`, name, ...props });
   return h("div.field", h("label", { for: `field-${name}` }, label), input, hint ? h("span.hint", hint) : null);
+}
+
+/** Take away what is at an address once that was confirmed; say so, and draw the list anew. */
+export async function remove(path, { title, words, action, done }, again) {
+  if (!(await confirm(title, words, action))) return;
+  try {
+    await call("DELETE", path);
+    say(done);
+    again();
+  } catch (error) { complain(error); }
 }

@@ -1,13 +1,13 @@
 // Shares: addresses that show one run or one project to whoever has them, until a day.
 import { boot, call, get } from "../api.js";
 import { command } from "../clip.js";
-import { ask, confirm } from "../dialog.js";
+import { ask } from "../dialog.js";
 import { h } from "../dom.js";
 import { shown } from "../format.js";
 import { icon } from "../icon.js";
 import { empty } from "../state.js";
-import { complain, say } from "../toast.js";
-import { field, head, when } from "./part.js";
+import { complain } from "../toast.js";
+import { field, head, remove, when } from "./part.js";
 
 async function create(again, run) {
   const { projects } = await get("/api/projects");
@@ -25,14 +25,9 @@ async function create(again, run) {
   again();
 }
 
-async function end(share, again) {
-  if (!(await confirm("End this share", "Its address stops working at once.", "End it"))) return;
-  try {
-    await call("DELETE", `/api/shares/${share.id}`);
-    say("Share ended");
-    again();
-  } catch (error) { complain(error); }
-}
+const end = (share, again) => remove(`/api/shares/${share.id}`, {
+  title: "End this share", words: "Its address stops working at once.", action: "End it", done: "Share ended",
+}, again);
 
 export async function shares() {
   const place = h("section.card");

@@ -1,13 +1,13 @@
 // Trusted keys: whose signatures make evidence verified in this workspace.
 import { boot, call, get } from "../api.js";
 import { command, copy } from "../clip.js";
-import { ask, confirm } from "../dialog.js";
+import { ask } from "../dialog.js";
 import { h } from "../dom.js";
 import { shown } from "../format.js";
 import { icon } from "../icon.js";
 import { empty } from "../state.js";
 import { complain, say } from "../toast.js";
-import { field, head } from "./part.js";
+import { field, head, remove } from "./part.js";
 
 const PEM = "-----BEGIN PUBLIC KEY-----";
 
@@ -31,14 +31,10 @@ async function trust(again) {
   if (await ask({ title: "Trust a key", body, action: "Trust it", submit })) { say("The key is trusted"); again(); }
 }
 
-async function remove(key, again) {
-  if (!(await confirm(`Trust ${shown(key.name)} no longer`, "Evidence with its signature is signed then, and no longer verified: also of the runs that are here.", "Remove"))) return;
-  try {
-    await call("DELETE", `/api/trusted-keys/${encodeURIComponent(key.name)}`);
-    say("The key is no longer trusted");
-    again();
-  } catch (error) { complain(error); }
-}
+const distrust = (key, again) => remove(`/api/trusted-keys/${encodeURIComponent(key.name)}`, {
+  title: `Trust ${shown(key.name)} no longer`, action: "Remove", done: "The key is no longer trusted",
+  words: "Evidence with its signature is signed then, and no longer verified: also of the runs that are here.",
+}, again);
 
 export async function trusted() {
   const place = h("section.card");
@@ -47,7 +43,7 @@ export async function trusted() {
     const { keys: list } = await get("/api/trusted-keys");
     if (!list.length) { place.replaceChildren(empty("shield", "No key is trusted yet", h("p", "Until then the best that signed evidence can be is “signed”. Whoever signs prints the public part of their key with:"), command("worldflux evidence key show"))); return; }
     const row = (key) => h("tr", h("td", h("strong", h("bdi", shown(key.name)))), h("td", h("code", shown(key.key_id))),
-      h("td.fit", h("span.row.tight.fixed", h("button.button.small", { type: "button", onclick: () => copy(key.pem, "Key copied") }, "Copy"), admin ? h("button.button.small.danger", { type: "button", onclick: () => remove(key, again) }, "Remove") : null)));
+      h("td.fit", h("span.row.tight.fixed", h("button.button.small", { type: "button", onclick: () => copy(key.pem, "Key copied") }, "Copy"), admin ? h("button.button.small.danger", { type: "button", onclick: () => distrust(key, again) }, "Remove") : null)));
     place.replaceChildren(h("div.body.flush", h("table.plain", { "aria-label": "Trusted keys" }, h("thead", h("tr", ["Whose", "Key", ""].map((each) => h("th", each)))), h("tbody", list.map(row)))));
   }
   const again = () => draw().catch(complain);

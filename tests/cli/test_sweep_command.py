@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,18 @@ def succeeded(project: Path) -> list[int]:
     """Seeds of all succeeded runs, sorted."""
     found = [m for m in manifests(project) if m["run"]["status"] == "succeeded"]
     return sorted(m["config"]["resolved"]["seed"] for m in found)
+
+
+def test_one_at_a_time_is_one_record_at_a_time(wf: Run, counted: Path, project: Path) -> None:
+    """With `sweep.max_parallel=1` each record is written before the next run begins."""
+    ended = wf("-m", "+recipe=mine", "seed=range(6)", "sweep.max_parallel=1", program="worldflux-run")
+    assert ended.code == 0, ended.err
+    found = sorted(manifests(project), key=lambda manifest: manifest["client_run_id"])
+    files = [project / "runs" / manifest["client_run_id"] / "manifest.json" for manifest in found]
+    written = [file.stat().st_mtime_ns // 1_000_000 for file in files]
+    begun = [datetime.fromisoformat(manifest["run"]["created_at"]).timestamp() * 1000 for manifest in found]
+    assert len(found) == 6
+    assert all(before <= round(after) for before, after in zip(written, begun[1:], strict=False))
 
 
 def test_resume_runs_only_what_is_missing(wf: Run, recipe: Callable[..., Path], project: Path) -> None:

@@ -69,6 +69,13 @@ def test_a_place_is_free_when_its_command_has_ended() -> None:
     assert [job for job, ended in work.told if ended] and len(work.told) == 48
 
 
+def test_in_turn_a_record_is_written_before_the_next_job_begins() -> None:
+    """One job at a time then means its record, too."""
+    work = Work()
+    work.run(6, Policy(parallel=1, in_turn=True))
+    assert work.begun == list(range(6)) and work.most_alive == 1
+
+
 def test_the_next_job_is_prepared_while_a_command_runs() -> None:
     """One job is ahead of the commands, and no more: what was looked up for it shall not be old."""
     prepared: list[int] = []

@@ -192,7 +192,12 @@ class Sweep:
         settings = jobs[0].request.spec.sweep
         local = all(job.request.spec.runtime.name == "local" for job in jobs)
         default = (os.cpu_count() or 1) if local else REMOTE_PARALLEL
-        self.policy = Policy(settings.max_parallel or default, settings.retries, settings.fail_fast)
+        self.policy = Policy(
+            settings.max_parallel or default,
+            settings.retries,
+            settings.fail_fast,
+            in_turn=settings.max_parallel == 1,
+        )
         self._order = settings.order
         self._budget = SweepBudget(ledger, jobs[0].request.spec.cost_guard.max_sweep_usd)
         self._table = self._make_table() if live else None

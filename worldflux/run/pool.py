@@ -38,6 +38,7 @@ class Policy:
 
     Attributes:
         parallel: commands at the same time; the records of those before may still be in the making.
+        in_turn: not even that: a place is free again when the record is written.
         retries: further attempts of a job that failed.
         fail_fast: start nothing more after a job failed for good.
     """
@@ -45,6 +46,7 @@ class Policy:
     parallel: int
     retries: int = 0
     fail_fast: bool = False
+    in_turn: bool = False
 
 
 class Turn(Protocol):
@@ -203,7 +205,8 @@ class _Turn(Generic[JobType]):
             self._had.set()
 
     def over(self) -> None:
-        if not self._pool._policy.fail_fast:
+        policy = self._pool._policy
+        if not (policy.fail_fast or policy.in_turn):
             self.give_back()
 
     def give_back(self) -> None:

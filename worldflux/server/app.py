@@ -43,6 +43,10 @@ ROUTERS = [
     "worldflux.server.dashboard.pages",
 ]
 
+#: Modules that are imported where they are used, and loaded at the start all the same: what is imported later
+#: comes from whatever is on the disk then, and an upgrade would mix its code with that which runs.
+USED_LATER = ["worldflux.server.ops.gc", "worldflux.evidence.keyless"]
+
 
 def create_app(settings: Settings) -> FastAPI:
     """The server's application; the database has its tables already (`migrations.upgrade`)."""
@@ -73,6 +77,9 @@ def create_app(settings: Settings) -> FastAPI:
     for name in ROUTERS:
         # Flat, so that the list of routes is whole: tests walk it.
         app.router.routes.extend(importlib.import_module(name).router.routes)
+    for name in USED_LATER:
+        importlib.import_module(name)
+    importlib.import_module("worldflux.server.dashboard.pages").load()
     openapi.install(app)
     return app
 

@@ -16,6 +16,8 @@ import threading
 import time
 from dataclasses import asdict
 
+from worldflux import __version__
+from worldflux.server.notes import note
 from worldflux.server.serve import Listen, answer
 from worldflux.server.settings import VARIABLE, Settings
 
@@ -30,7 +32,7 @@ GRACE_SECONDS = 15.0
 
 class _Worker:
     def __init__(self, listen: Listen, listener: socket.socket, alive: int) -> None:
-        words = [str(listener.fileno()), str(alive), json.dumps(asdict(listen))]
+        words = [str(listener.fileno()), str(alive), json.dumps(asdict(listen)), __version__]
         self.started = time.monotonic()
         self.process = subprocess.Popen(
             [sys.executable, "-m", "worldflux.server.workers", *words],
@@ -78,8 +80,17 @@ def _end(workers: list[_Worker]) -> None:
 def _work(words: list[str]) -> int:
     listener_number, alive, listen = int(words[0]), int(words[1]), Listen(**json.loads(words[2]))
     threading.Thread(target=_follow, args=(alive,), daemon=True).start()
+    tell_upgrade(words[3])
     listener = socket.socket(fileno=listener_number)
     return answer(Settings.from_json(os.environ[VARIABLE]), listen, listener)
+
+
+def tell_upgrade(version: str) -> None:
+    """Note it when this worker is of another version than the server that started it."""
+    if version != __version__:
+        note(
+            upgraded=__version__, running=version, hint="restart the server: its workers are of two versions"
+        )
 
 
 def _follow(alive: int) -> None:

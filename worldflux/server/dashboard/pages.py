@@ -56,7 +56,14 @@ router = APIRouter(include_in_schema=False)
 @lru_cache(maxsize=1)
 def _frames() -> Environment:
     folder = Path(__file__).parent / "templates"
-    return Environment(loader=FileSystemLoader(folder), autoescape=True, undefined=StrictUndefined)
+    loader = FileSystemLoader(folder)
+    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, auto_reload=False)
+
+
+def load() -> None:
+    """Read what pages are made of, so that they stay of one version whatever happens to the files."""
+    tree()
+    _frames().get_template("frame.html")
 
 
 def inert(facts: dict[str, Any]) -> Markup:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import random
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -160,18 +162,18 @@ def git(rng: random.Random, dirty: bool) -> dict[str, Any]:
 
 
 def send_all(server: Server, runs: Sequence[SentRun] | Iterator[SentRun], key: str = "") -> int:
-    """Send runs in bundles; how many."""
-    batch: list[SentRun] = []
-    sent = 0
-    for run in runs:
-        batch.append(run)
-        if len(batch) == BATCH:
-            sent += _send(server, batch, key)
-            batch = []
-    return sent + (_send(server, batch, key) if batch else 0)
+    """Send runs in bundles, each while the next is made; how many."""
+    left, sent = iter(runs), 0
+    with ThreadPoolExecutor(1) as sender:
+        under_way: Future[int] | None = None
+        while batch := list(itertools.islice(left, BATCH)):
+            frames = [frame for run in batch for frame in run.frames()]
+            sent += under_way.result() if under_way else 0
+            under_way = sender.submit(_send, server, frames, len(batch), key)
+        return sent + (under_way.result() if under_way else 0)
 
 
-def _send(server: Server, batch: Sequence[SentRun], key: str) -> int:
-    answer = send(server, *(frame for run in batch for frame in run.frames()), key=key, zipped=True)
+def _send(server: Server, frames: list[bytes], runs: int, key: str) -> int:
+    answer = send(server, *frames, key=key, zipped=True)
     assert answer.status_code == 200, answer.text[:2000]
-    return len(batch)
+    return runs

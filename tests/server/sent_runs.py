@@ -136,7 +136,7 @@ def send(
     """Post a bundle."""
     body = b"".join(frames)
     if zipped:
-        body = gzip.compress(body)
+        body = gzip.compress(body, 1)
         headers["Content-Encoding"] = "gzip"
     stated = {"Content-Type": BUNDLE, "Content-Digest": digest_header(body), **headers}
     return server.call("POST", "/api/sync/bundle", key=key, data=body, headers=stated, expect=expect)

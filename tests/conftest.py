@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import os
 import signal
@@ -13,9 +14,22 @@ import pytest
 import warm_python
 from hypothesis import settings
 from nightly import times
-from scheduling import pytest_collection_modifyitems, pytest_configure_node, pytest_xdist_make_scheduler
+from scheduling import (
+    pytest_collection_modifyitems,
+    pytest_configure_node,
+    pytest_ignore_collect,
+    pytest_xdist_make_scheduler,
+)
 
-__all__ = ["pytest_collection_modifyitems", "pytest_configure_node", "pytest_xdist_make_scheduler"]
+__all__ = [
+    "pytest_collection_modifyitems",
+    "pytest_configure_node",
+    "pytest_ignore_collect",
+    "pytest_xdist_make_scheduler",
+]
+
+# Next to nothing of what is imported and collected is ever given up again: to look through it takes seconds.
+gc.disable()
 
 # How long an example takes says something about the machine, not about the code.
 settings.register_profile("worldflux", deadline=None, max_examples=times(40, 100))
@@ -51,6 +65,13 @@ _scrub(
     os.environ.__delitem__
 )  # once for all: to take them away and to give them back for each test takes seconds
 _homes = itertools.count()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop() -> None:
+    """Look for what tests give up, from here on, and not at what has been collected."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)

@@ -57,6 +57,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     return Grouped(config, _place(config), log)
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Where only serial tests are asked for, read only the files that have some."""
+    if config.getoption("markexpr") != "serial" or not collection_path.match("test_*.py"):
+        return None
+    return "mark.serial" not in collection_path.read_text(encoding="utf-8") or None
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Put groups with a long test first, and tell the one process that schedules."""

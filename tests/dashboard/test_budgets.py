@@ -6,9 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 from browsing import Visit
-from fill import VariedRun, send_all, sweep
+from fill import send_all, sweep
 from playwright.sync_api import Browser, expect
-from sent_runs import frame, send
 from server_process import Server, start
 
 pytestmark = [pytest.mark.slow, pytest.mark.serial, pytest.mark.timeout(420)]
@@ -17,7 +16,6 @@ RUNS = 10_000
 FIRST_TABLE_MS = 1000
 ANSWER_MS = 100
 PAGE_BYTES = 300_000
-LOG_BYTES = 100_000_000
 #: So often is measured what took too long: the machine may have had other work for a while, never for good.
 ROUNDS = 5
 
@@ -121,32 +119,3 @@ def test_the_last_of_ten_thousand_is_reached(visit: Visit) -> None:
         "-00000", timeout=20_000
     )
     assert page.locator(".grid-row").count() < 60
-
-
-def test_a_hundred_megabytes_of_log(visit: Visit) -> None:
-    """Its end, its start and any place are shown at once, and only a window of it is in memory."""
-    run = VariedRun(project="logs", name="talks", status="running", series=None, logs={})
-    send(visit.site, *run.frames(), expect=200)
-    line = b"step %08d: the loss is falling, and the log is growing with it: all of it is kept\n"
-    block = 4_000_000
-    sent, number = 0, 0
-    while sent < LOG_BYTES:
-        count = block // len(line % 0)
-        body = b"".join(line % (number + each) for each in range(count))
-        head = {"part": "stream", "stream": "log:output", "offset": sent, "project": "logs"}
-        send(visit.site, frame(run.run_id, body, **head), zipped=True, expect=200)
-        sent, number = sent + len(body), number + count
-    page = visit.open(f"/runs/{run.run_id}#log", ".log .lines > div")
-    expect(page.locator(".log .lines > div").last).to_contain_text(f"step {number - 1:08d}")
-    page.get_by_role("button", name="Start").click()
-    expect(page.locator(".log .lines > div").first).to_contain_text("step 00000000", timeout=10_000)
-    page.get_by_label("Place in the log").fill("500")
-    page.get_by_label("Place in the log").dispatch_event("change")
-    expect(page.locator(".log .foot")).to_contain_text("52.")
-    for _ in range(30):
-        page.locator(".log .text").evaluate("text => { text.scrollTop = text.scrollHeight; }")
-        page.wait_for_timeout(50)
-    assert page.locator(".log .lines > div").count() < 150
-    heap = page.evaluate("() => performance.memory.usedJSHeapSize")
-    print("heap, MB:", round(heap / 1e6))
-    assert heap < 80_000_000

@@ -1,7 +1,10 @@
-"""Which process runs a test, and when: on several processes, tests of one group stay together, long ones come first.
+"""Which process runs a test, and when: on several processes, tests of one group stay together.
 
-A group is what `xdist_group` says, or the tests of a module that share a fixture made for that module. This
-stands in for `--dist loadgroup`, which with some pairs of pytest and xdist does not see any group.
+A group is what `xdist_group` says, the tests of a module that share a fixture made for that module, a test that is
+long, or some others of a module: what they import and start is then imported and started by few processes. Long tests
+mostly wait. Half of the processes begin with those, the other half with all others, which keep the cores at work.
+
+This stands in for `--dist loadgroup`, which with some pairs of pytest and xdist does not see any group.
 """
 
 from __future__ import annotations
@@ -9,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,17 +23,36 @@ if TYPE_CHECKING:
     from xdist.workermanage import WorkerController
 
 
+#: So many tests of a module that share nothing are one group.
+TOGETHER = 40
+
+
 class Grouped(LoadScopeScheduling):
     """Gives whole groups to the processes, in the order in which these have found them."""
 
-    def __init__(self, config: pytest.Config, groups: Path, log: Any = None) -> None:
+    def __init__(self, config: pytest.Config, told: Path, log: Any = None) -> None:
         super().__init__(config, log)
-        self._path, self._groups = groups, dict[str, str]()
+        self._path, self._groups, self._long = told, dict[str, str](), set[str]()
 
     def _split_scope(self, nodeid: str) -> str:
         if not self._groups:
-            self._groups = json.loads(self._path.read_text(encoding="utf-8"))
+            told = json.loads(self._path.read_text(encoding="utf-8"))
+            self._groups, self._long = told["groups"], set(told["long"])
         return self._groups[nodeid]
+
+    def _assign_work_unit(self, node: WorkerController) -> None:
+        """Take the next group, for every other process the next that is not long."""
+        if self.nodes.index(node) % 2:
+            quick = next((group for group in self.workqueue if group not in self._long), None)
+            if quick is not None:
+                self.workqueue.move_to_end(quick, last=False)
+        super()._assign_work_unit(node)
+
+    def _pending_of(self, workload: dict[str, dict[str, bool]]) -> int:
+        """How many tests of a process are left. Groups that are done are forgotten: this is asked for each test."""
+        for group in [group for group, tests in workload.items() if all(tests.values())]:
+            del workload[group]
+        return sum(list(tests.values()).count(False) for tests in workload.values())
 
 
 def _place(config: pytest.Config) -> Path:
@@ -66,27 +89,43 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Put groups with a long test first, and tell the one process that schedules."""
+    """Put groups with a long test first, and tell all groups to the one process that schedules."""
     told = getattr(config, "workerinput", {}).get("groups")
     if told is None:
         return
-    groups = {item.nodeid: _group(item) for item in items}
-    long = {groups[item.nodeid] for item in items if item.get_closest_marker("slow")}
-    order = dict.fromkeys(sorted(groups.values(), key=lambda group: group not in long))
+    long = [item for item in items if item.get_closest_marker("slow")]
+    groups = _groups(items, {item.nodeid for item in long})
+    long_groups = dict.fromkeys(groups[item.nodeid] for item in long)
+    order = [*long_groups, *(group for group in dict.fromkeys(groups.values()) if group not in long_groups)]
     turn = {group: number for number, group in enumerate(order)}
     items.sort(key=lambda item: turn[groups[item.nodeid]])
     mine = Path(f"{told}.{os.getpid()}")
-    mine.write_text(json.dumps(groups), encoding="utf-8")
+    mine.write_text(json.dumps({"groups": groups, "long": list(long_groups)}), encoding="utf-8")
     mine.replace(told)
 
 
-def _group(item: pytest.Item) -> str:
-    if chosen := item.get_closest_marker("xdist_group"):
-        return str(chosen.args[0])
-    found = getattr(item, "_fixtureinfo", None)
-    definitions = found.name2fixturedefs.values() if found else ()
-    if not any(each[-1].scope in ("module", "class") for each in definitions):
-        return item.nodeid
-    params = getattr(getattr(item, "callspec", None), "params", {})
-    database = item.name.rpartition("[")[2].split("-")[0].rstrip("]") if "database_url" in params else ""
-    return f"{item.nodeid.partition('::')[0]} {database}".strip()
+def _groups(items: list[pytest.Item], long: set[str]) -> dict[str, str]:
+    """The group of each test."""
+    found: dict[str, str] = {}
+    seen: Counter[str] = Counter()
+    for item in items:
+        params = getattr(getattr(item, "callspec", None), "params", {})
+        database = item.name.rpartition("[")[2].split("-")[0].rstrip("]") if "database_url" in params else ""
+        module = f"{item.nodeid.partition('::')[0]} {database}".strip()
+        if chosen := item.get_closest_marker("xdist_group"):
+            found[item.nodeid] = str(chosen.args[0])
+        elif _shares(item):
+            found[item.nodeid] = module
+        elif item.nodeid in long:
+            found[item.nodeid] = item.nodeid
+        else:
+            found[item.nodeid] = f"{module} {seen[module] // TOGETHER + 1}"
+            seen[module] += 1
+    return found
+
+
+def _shares(item: pytest.Item) -> bool:
+    """Whether a test uses what is made once for the tests of its module or class."""
+    info = getattr(item, "_fixtureinfo", None)
+    definitions = info.name2fixturedefs.values() if info else ()
+    return any(each[-1].scope in ("module", "class") for each in definitions)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import warm_python
 from nightly import times
 
 BIN = Path(sys.executable).parent
@@ -17,7 +17,7 @@ BIN = Path(sys.executable).parent
 def carry_out(folder: Path, *words: str) -> tuple[dict[str, Any], Path]:
     """The manifest of one run, and its folder."""
     command = [str(BIN / "worldflux"), "--json", "run", *words]
-    ended = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600)
+    ended = warm_python.run(command, cwd=folder, capture_output=True, text=True, timeout=600)
     envelope = json.loads(ended.stdout)
     assert ended.returncode == 0, envelope["error"]
     path = Path(envelope["data"]["manifest"])

@@ -2,7 +2,8 @@
 
 A group is what `xdist_group` says, the tests of a module that share a fixture made for that module, a test that is
 long, or some others of a module: what they import and start is then imported and started by few processes. Long tests
-mostly wait. Half of the processes begin with those, the other half with all others, which keep the cores at work.
+mostly wait, and so do those of runtimes. Half of the processes begin with these, the other half with all others, which
+keep the cores at work.
 
 This stands in for `--dist loadgroup`, which with some pairs of pytest and xdist does not see any group.
 """
@@ -24,7 +25,10 @@ if TYPE_CHECKING:
 
 
 #: So many tests of a module that share nothing are one group.
-TOGETHER = 40
+TOGETHER = 20
+
+#: Where tests are that wait for what is far away, or stands in for it.
+WAITING = "tests/runtime/"
 
 
 class Grouped(LoadScopeScheduling):
@@ -32,20 +36,20 @@ class Grouped(LoadScopeScheduling):
 
     def __init__(self, config: pytest.Config, told: Path, log: Any = None) -> None:
         super().__init__(config, log)
-        self._path, self._groups, self._long = told, dict[str, str](), set[str]()
+        self._path, self._groups, self._waiting = told, dict[str, str](), set[str]()
 
     def _split_scope(self, nodeid: str) -> str:
         if not self._groups:
             told = json.loads(self._path.read_text(encoding="utf-8"))
-            self._groups, self._long = told["groups"], set(told["long"])
+            self._groups, self._waiting = told["groups"], set(told["waiting"])
         return self._groups[nodeid]
 
     def _assign_work_unit(self, node: WorkerController) -> None:
-        """Take the next group, for every other process the next that is not long."""
+        """Take the next group, for every other process the next that does not wait."""
         if self.nodes.index(node) % 2:
-            quick = next((group for group in self.workqueue if group not in self._long), None)
-            if quick is not None:
-                self.workqueue.move_to_end(quick, last=False)
+            busy = next((group for group in self.workqueue if group not in self._waiting), None)
+            if busy is not None:
+                self.workqueue.move_to_end(busy, last=False)
         super()._assign_work_unit(node)
 
     def _pending_of(self, workload: dict[str, dict[str, bool]]) -> int:
@@ -89,18 +93,19 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Put groups with a long test first, and tell all groups to the one process that schedules."""
+    """Put groups with a long test first, then those that wait, and tell them to the one process that schedules."""
     told = getattr(config, "workerinput", {}).get("groups")
     if told is None:
         return
     long = [item for item in items if item.get_closest_marker("slow")]
     groups = _groups(items, {item.nodeid for item in long})
-    long_groups = dict.fromkeys(groups[item.nodeid] for item in long)
-    order = [*long_groups, *(group for group in dict.fromkeys(groups.values()) if group not in long_groups)]
+    waiting = dict.fromkeys(groups[item.nodeid] for item in long)
+    waiting.update(dict.fromkeys(group for group in groups.values() if group.startswith(WAITING)))
+    order = dict.fromkeys([*waiting, *groups.values()])
     turn = {group: number for number, group in enumerate(order)}
     items.sort(key=lambda item: turn[groups[item.nodeid]])
     mine = Path(f"{told}.{os.getpid()}")
-    mine.write_text(json.dumps({"groups": groups, "long": list(long_groups)}), encoding="utf-8")
+    mine.write_text(json.dumps({"groups": groups, "waiting": list(waiting)}), encoding="utf-8")
     mine.replace(told)
 
 

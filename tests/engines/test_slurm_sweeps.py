@@ -97,8 +97,9 @@ def test_jobs_that_are_put_back_run_again(lab: Lab, slurm: Slurm) -> None:
     waiting(lab, [1, 2, 3, 4])
     slurm.command("scontrol", "requeue", job_of(lab, slurm, 1))
     slurm.command("scancel", "--signal=USR2", job_of(lab, slurm, 2))
+    third = job_of(lab, slurm, 3)  # it may be out of the queue for a moment when it has been killed
     os.kill(lab.of_seed(3)[0]["run"]["owner"]["pid"], signal.SIGKILL)
-    slurm.command("scontrol", "requeue", job_of(lab, slurm, 3))
+    slurm.command("scontrol", "requeue", third)
     slurm.command("sbatch", "--partition=high", f"--ntasks={CPUS}", "--output=/dev/null", "--wrap=sleep 1")
     # One that is back before the others have to make way is put back once more.
     wait_for(lambda: all(len(lab.of_seed(seed)) >= 2 for seed in (1, 2, 3, 4)), 90, "the second attempts")

@@ -104,7 +104,7 @@ def override_fault(text: str, error: Exception, project: Project, config: DictCo
         if not parent and isinstance(params, DictConfig) and last in params:
             return Fault(text, f"there is no key `{name}`", f"did you mean `params.{last}`?")
         if last not in known:
-            known = [k for k in known if k != "hydra"] + (groups if not parent else [])
+            known = list(dict.fromkeys([k for k in known if k != "hydra"] + (groups if not parent else [])))
             hint = did_you_mean(last, known)
             return Fault(text, f"there is no key `{name}`", hint)
     top = [*groups, *_known_keys([])]

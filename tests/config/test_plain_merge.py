@@ -154,6 +154,15 @@ def test_common_words_need_no_hydra(name: str, words: list[str], tmp_path: Path)
     assert made is not None and told(made[0]) == by_hydra(where, [f"+recipe={name}", *words])
 
 
+@pytest.mark.parametrize("runtime", ["aws-ec2", "local", "modal", "replicate"])
+def test_every_runtime_needs_no_hydra(runtime: str, tmp_path: Path) -> None:
+    """So is every runtime that comes with WorldFlux and is whole by itself, with the parts that it refers to."""
+    words = ["recipe=r", f"runtime={runtime}", "seed=1", "cost_guard.max_usd=2"]
+    where = project(tmp_path, {"recipes/r.yaml": "command: [x]\nartifacts: [{path: '*.json'}]\n"})
+    made = PlainMerge(where).compose(words)
+    assert made is not None and told(made[0]) == by_hydra(where, words)
+
+
 #: Files, besides a plain recipe, and words that mean something else than they seem to.
 SEEMING = {
     "package": (

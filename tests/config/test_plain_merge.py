@@ -199,6 +199,21 @@ def test_what_seems_plain(name: str, tmp_path: Path) -> None:
     assert made is None or told(made[0]) == by_hydra(where, ["+recipe=r", *words])
 
 
+@pytest.mark.parametrize(
+    "defaults",
+    ["5", "x", "null", "[]", "{_self_: x}", "[{}]", "[[a]]", "[_self_, 5]", "[_self_, {runtime: 5}]",
+     "[_self_, {runtime: [a]}]",
+     "[{_self_: ''}]", "[_self_, _self_]", "[_self_, {runtime: local, cost_guard: default}]", "[_self_, local]",
+     "[_self_, {runtime: local}, {runtime: local}]", "[_self_, {recipe: r}]", "[{runtime: local}]"],
+)  # fmt: skip
+def test_a_defaults_list_of_any_form(defaults: str, tmp_path: Path) -> None:
+    """Whatever stands there is what it is to Hydra, or is left to it."""
+    own = f"defaults: {defaults}\n{BUILTIN[BUILTIN.index('# What is run') :]}"
+    where = project(tmp_path, {"recipes/r.yaml": "command: [x]\n", "conf/worldflux.yaml": own})
+    made = PlainMerge(where).compose(["+recipe=r"])
+    assert made is None or told(made[0]) == by_hydra(where, ["+recipe=r"])
+
+
 def test_two_runs_share_nothing_that_can_be_changed(tmp_path: Path) -> None:
     """A merge can be used again; what an earlier run was given is not in a later one."""
     merge = PlainMerge(project(tmp_path, {"recipes/r.yaml": "command: [x]\nparams: {n: 1, d: {a: 2}}\n"}))

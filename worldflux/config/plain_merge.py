@@ -8,7 +8,7 @@ than that, or has a fault, is left to `worldflux.config.compose`; a test compare
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -134,9 +134,10 @@ class PlainMerge:
         """A file of the `conf` folders, the project's first; one in a group has no defaults of its own."""
         files = (folder / f"{name}{suffix}" for folder in self._folders for suffix in _SUFFIXES)
         file = next((file for file in files if file.is_file()), None)
+        content = self._content(file, name == PRIMARY) if file is not None else {}
         if file is None or _HEADER.search(file.read_text("utf-8", "replace")[:512]):
             raise Unclear
-        return self._content(file, name == PRIMARY)
+        return content
 
     def _content(self, file: Path, may_have_defaults: bool = False) -> dict[str, Any]:
         if file not in self._contents:
@@ -155,21 +156,28 @@ def _text_change(word: str) -> tuple[str, Any] | None:
     return found[1], _VALUES.get(found[2].lower(), found[2])
 
 
-def _defaults(entries: Any) -> Iterator[tuple[str, str]]:
+def _defaults(entries: Any) -> Iterable[tuple[str, str]]:
     """Group and option of each entry of a defaults list; the file's own place has no option.
 
     Raises:
         Unclear: it has entries of another form.
     """
-    pairs = [tuple(each.items()) if isinstance(each, dict) else ((each, ""),) for each in entries or ()]
-    groups = [pair[0] for pair, *_ in pairs]
-    if groups.count(SELF) != 1 or len({*groups}) < len(groups) or RECIPE_GROUP in groups:
-        raise Unclear
-    for (group, option), *more in pairs:
-        plain = isinstance(option, str) and _GROUP.fullmatch(group) and _OPTION.fullmatch(option)
-        if more or not (plain or (group, option) == (SELF, "")):
+    found: dict[str, str] = {}
+    for each in entries if isinstance(entries, list) else ():
+        pairs = [(SELF, "")] if each == SELF else [*each.items()] if isinstance(each, dict) else []
+        if len(pairs) != 1:
             raise Unclear
-        yield group, option
+        group, option = pairs[0]
+        if group in (*found, RECIPE_GROUP):
+            raise Unclear
+        if each != SELF and not (
+            isinstance(option, str) and _GROUP.fullmatch(group) and _OPTION.fullmatch(option)
+        ):
+            raise Unclear
+        found[group] = option
+    if found.get(SELF) != "":
+        raise Unclear
+    return found.items()
 
 
 def _merge(config: dict[str, Any], content: Mapping[str, Any]) -> None:
